@@ -10,9 +10,11 @@ from .agency_notices import SignedReply as SignedReply
 from .agency_notices import check_issue_time as check_issue_time
 from .agency_notices import check_issued_after_opening as check_issued_after_opening
 from .agency_notices import check_notice_numbers as check_notice_numbers
-from .agency_notices import is_ahead as is_ahead
 from .agency_notices import is_over_day_ahead as is_over_day_ahead
 from .agency_notices import read_subjects as read_subjects
+from .ahead_notices import AheadNotice as AheadNotice
+from .ahead_notices import find_count_time as find_count_time
+from .ahead_notices import is_ahead as is_ahead
 from .amended_items import ItemChange as ItemChange
 from .amended_items import UsedNumbers as UsedNumbers
 from .amended_items import check_item_numbers as check_item_numbers

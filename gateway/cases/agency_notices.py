@@ -15,6 +15,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
+from gateway.cases.ahead_notices import is_ahead
 from gateway.cases.fees import NamedFee
 from gateway.errors import ISSUE_TIME_WRONG, GatewayError
 from gateway.wire import check_clear_id
@@ -76,6 +77,7 @@ class Notice:
     of the text that says which correction of the application this is. A notice that is `whole` names no item:
     its decisions are about all items that the hub knew under the agency's number. One that `states_day` alone
     has the first instant of this day as `issued_at` until it has its place (`gateway.cases.day_notices`).
+    `counts_at` is the time from which it counts where the hub has chosen that before it is applied.
     """
 
     number: str
@@ -91,6 +93,7 @@ class Notice:
     version: str | None = field(default=None, compare=False)
     whole: bool = field(default=False, compare=False)
     states_day: bool = field(default=False, compare=False)
+    counts_at: datetime | None = field(default=None, compare=False)
 
 
 AgencyAnswer = AgencyAcknowledgment | Notice
@@ -144,20 +147,13 @@ def shorten_number(number: str) -> str:
     return f"{number[: MAX_NUMBER_LENGTH - _DIGEST_LENGTH - 1]}~{digest}"
 
 
-#: How far the clock of a partner may be ahead of the hub's.
-_CLOCK_TOLERANCE: Final = timedelta(minutes=5)
-#: A booking may have the day of another time zone.
-_DAY: Final = timedelta(days=1)
+#: A clock, or a booking, may have the day of another time zone.
+_MAX_CLOCK_SKEW: Final = timedelta(days=1)
 
 
 def is_over_day_ahead(moment: datetime, now: datetime) -> bool:
     """Return whether the time `moment` is more than a day after `now`."""
-    return moment > now + _DAY
-
-
-def is_ahead(moment: datetime, now: datetime) -> bool:
-    """Return whether the time `moment` is later than a right clock of a partner can have it at `now`."""
-    return moment > now + _CLOCK_TOLERANCE
+    return moment > now + _MAX_CLOCK_SKEW
 
 
 def check_notice_numbers(notice: Notice) -> None:
@@ -167,18 +163,19 @@ def check_notice_numbers(notice: Notice) -> None:
         check_clear_id(decision.number or "", f"Decision[{position}]/number")
 
 
-def check_issue_time(issued_at: datetime, now: datetime) -> None:
-    """Raise GW719 for a notice whose time of issue is more than five minutes ahead.
+def check_issue_time(issued_at: datetime, now: datetime, *, states_day: bool = False) -> None:
+    """Raise GW719 for a notice whose time of issue is more than a day ahead, or whose day has not begun.
 
-    Of two notices the later one counts: such a notice would hide every correction until that time. Most of
-    these times are local times that are marked as UTC.
+    With `states_day`, `issued_at` is the first instant of the day that the notice states without a time. A
+    time less than a day ahead counts from its receipt (`gateway.cases.ahead_notices`).
     """
-    if is_ahead(issued_at, now):
-        issued, present = (moment.isoformat(timespec="seconds") for moment in (issued_at, now))
-        detail = (
-            f"it was issued at {issued}, which is more than five minutes ahead: the hub has {present} "
-            "(is a local time marked as UTC?)"
+    issued = issued_at.isoformat(timespec="seconds")
+    if is_over_day_ahead(issued_at, now):
+        raise GatewayError(
+            ISSUE_TIME_WRONG, f"it was issued at {issued}, which is more than a day ahead", "IssuedAt"
         )
+    if states_day and is_ahead(issued_at, now):
+        detail = f"it states a day that has not begun: its first instant is {issued}"
         raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")
 
 
@@ -188,7 +185,7 @@ def check_issued_after_opening(issued_at: datetime, opened_at: datetime) -> None
     Every other notice would rank above it, so its decisions would never be in force. A day of tolerance
     allows for a slow clock, and for the first instant of a day that a document states without a time.
     """
-    if issued_at < opened_at - _DAY:
+    if issued_at < opened_at - _MAX_CLOCK_SKEW:
         issued, opened = (moment.isoformat(timespec="seconds") for moment in (issued_at, opened_at))
         detail = f"it was issued at {issued}, which is more than a day before its case was opened ({opened})"
         raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")

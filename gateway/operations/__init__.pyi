@@ -113,6 +113,7 @@ from .operator_acts import waive_or_settle_fee as waive_or_settle_fee
 from .order_report import change_sequence as change_sequence
 from .order_report import describe_sequence as describe_sequence
 from .order_report import describe_sequence_messages as describe_sequence_messages
+from .overruled_findings import find_ahead_notices as find_ahead_notices
 from .overruled_findings import find_overruled_notices as find_overruled_notices
 from .overruled_findings import find_unclear_orders as find_unclear_orders
 from .overview_report import EndingReport as EndingReport

@@ -1,4 +1,4 @@
-"""Warnings about notices that have no effect, and about pairs issued at one time whose order has changed."""
+"""Warnings about notices that have no effect, that are ahead of the clock, or whose order has changed."""
 
 from __future__ import annotations
 
@@ -37,6 +37,17 @@ def find_overruled_notices(conn: Connection, now: datetime) -> Iterator[str]:
         unnamed = overruled_notices.count_overruled(conn, since) - _MAX_NAMED
         if unnamed > 0:
             yield f"{format_count(unnamed, 'more notice')} of the last 7 days without effect"
+
+
+def find_ahead_notices(conn: Connection, now: datetime) -> Iterator[str]:
+    """Yield a warning for each agency whose notices of the last days stated times ahead of the clock."""
+    for row in overruled_notices.list_ahead(conn, now - _NAMED_FOR):
+        minutes = int((row.stated_at - row.received_at).total_seconds() // 60)
+        yield (
+            f"notices of {row.agency[:_MAX_NAME]} state times ahead of the clock, and count from their "
+            f"receipt; the last one, {row.number[:_MAX_NAME]}, by {minutes // 60} h {minutes % 60} min (a "
+            "clock is wrong, or a local time is marked as UTC)"
+        )
 
 
 def find_unclear_orders(conn: Connection) -> Iterator[str]:

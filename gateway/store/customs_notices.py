@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -79,6 +79,8 @@ class CustomsNoticeRow(Protocol):
     received_at: datetime
 
 
+#: The field of `content` with the time that a notice states which counts from another one.
+STATED_AT: Final = "stated_at"
 _INSERT = InsertIfAbsent(customs_notices, ("number",), "id")
 _BEGIN = InsertIfAbsent(clearances, ("id",))
 _GET = select(customs_notices).where(customs_notices.c.id == bindparam("wanted"))
@@ -109,12 +111,18 @@ class NewCustomsNotice:
         return hashlib.sha256(repr(statement).encode()).hexdigest()
 
 
-def insert_notice(conn: Connection, notice: NewCustomsNotice, at: datetime) -> int | None:
+def insert_notice(
+    conn: Connection, notice: NewCustomsNotice, at: datetime, counts_at: datetime | None = None
+) -> int | None:
     """Store a notice and return its id, or None for a repeat; the case must be locked.
 
-    Raises GW702 when customs used the number before for other content.
+    `counts_at` is given for a notice whose time is ahead of the clock: it counts from then. Raises GW702 when
+    customs used the number before for other content.
     """
     values = collect_values(notice) | {"content": dict(notice.content)}
+    if counts_at is not None:
+        values["issued_at"] = counts_at
+        values["content"][STATED_AT] = notice.issued_at.isoformat()
     row = _INSERT.insert_one(conn, values | {"sha256": notice.sha256, "received_at": at})
     if row is not None:
         return int(row.id)

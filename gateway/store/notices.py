@@ -56,11 +56,14 @@ notices = Table(
     Column("fee_notice", Text),  # of a notice about a fee: the payment notice number it names; or empty
     # Of a notice that states a day without a time: when it begins. `issued_at` is the place in the day.
     Column("day_begins_at", Instant),
+    # Of a notice whose time was ahead of the hub's clock: that time. `issued_at` is when it counts from.
+    Column("stated_at", Instant),
     # The number of the notice that counted already when this one came, which has had no effect; or empty.
     Column("overruled_by", Text),
     UniqueConstraint("agency", "number"),
     Index("ix_notices_request_id", "request_id"),
     PartialIndex("ix_notices_overruled", "received_at", where="overruled_by IS NOT NULL"),
+    PartialIndex("ix_notices_ahead", "received_at", where="stated_at IS NOT NULL"),
 )
 
 
@@ -80,6 +83,7 @@ class NoticeRow(Protocol):
     received_at: datetime
     fee_notice: str | None
     day_begins_at: datetime | None
+    stated_at: datetime | None
     overruled_by: str | None
 
 
@@ -124,6 +128,7 @@ class NoticeSummary(NamedTuple):
     deadline: datetime | None
     fee_notice: str | None
     day_begins_at: datetime | None
+    stated_at: datetime | None
 
     @property
     def order(self) -> tuple[NoticeOrder, int]:
@@ -151,7 +156,7 @@ class StoredNotice:
 
     @property
     def issued_at(self) -> datetime:
-        """Return its time of issue; of a notice that states a day alone, its place in it."""
+        """Return the time from which it counts."""
         return next(notice.issued_at for notice in self.request_notices if notice.id == self.id)
 
 
@@ -165,14 +170,15 @@ def insert_notice(
     is_first_notice: bool = False,
     payment_notice: str | None = None,
     day_begins_at: datetime | None = None,
+    stated_at: datetime | None = None,
 ) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
     `deadline` and `text` replace those of the notice, if they are to be stored in another form.
     `is_first_notice` says that the caller knows that no other notice about the request is stored. For a
     notice about a fee, `payment_notice` is the payment notice number that it names, or empty.
-    `day_begins_at` is the first instant of the day of a notice that states no time. Raises GW702 when the
-    agency used the number before for other content.
+    `day_begins_at` is the first instant of the day of a notice that states no time, `stated_at` the time of
+    one that counts from another. Raises GW702 when the agency used the number before for other content.
     """
     deadline = deadline or notice.deadline
     content_sha256 = notice.content_sha256
@@ -184,6 +190,7 @@ def insert_notice(
         "received_at": at,
         "fee_notice": payment_notice,
         "day_begins_at": day_begins_at,
+        "stated_at": stated_at,
     }
     del values["decisions"]
     row = _INSERT.insert_one(conn, values)
@@ -201,7 +208,7 @@ def insert_notice(
 
 
 def place_notices(conn: Connection, places: Mapping[int, datetime]) -> None:
-    """Give notices (row ids) that state a day alone their places in it."""
+    """Give notices (row ids) the times from which they count: places in a day, or their receipt."""
     conn.execute(_SET_ISSUE_TIME, [{"placed": row, "at": at} for row, at in places.items()])
 
 

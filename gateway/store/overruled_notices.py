@@ -56,7 +56,7 @@ _REVIVED: Final = and_(
 _FORGET_OVERRULING: Final = (
     update(notices).where(_REVIVED).values(overruled_by=None).returning(notices.c.number)
 )
-_OVERRULED_BY: Final = select(notices.c.overruled_by).where(
+_RECEPTION: Final = select(notices.c.overruled_by, notices.c.stated_at, notices.c.issued_at).where(
     notices.c.agency == bindparam("wanted"), notices.c.number == bindparam("notice")
 )
 
@@ -80,9 +80,20 @@ def forget_overruling(conn: Connection, request: int) -> list[str]:
     return sorted(conn.execute(_FORGET_OVERRULING, {"wanted": request}).scalars())
 
 
-def find_overruling_number(conn: Connection, agency: str, notice_number: str) -> str | None:
-    """Return the number of the notice that counted when this one came; None if this one had an effect."""
-    return conn.execute(_OVERRULED_BY, {"wanted": agency, "notice": notice_number}).scalar()
+class NoticeReceptionRow(Protocol):
+    """What a notice met when it came: the notice that counted instead, or a clock that it was ahead of.
+
+    With a time that it stated (`stated_at`) it counts from another (`issued_at`).
+    """
+
+    overruled_by: str | None
+    stated_at: datetime | None
+    issued_at: datetime
+
+
+def find_reception(conn: Connection, agency: str, notice_number: str) -> NoticeReceptionRow | None:
+    """Return what a notice met when it came; None for one that is not stored."""
+    return conn.execute(_RECEPTION, {"wanted": agency, "notice": notice_number}).first()
 
 
 class OverruledNoticeRow(Protocol):
@@ -117,6 +128,24 @@ def count_overruled(conn: Connection, since: datetime) -> int:
     query = select(func.count()).select_from(notices)
     query = query.where(_IS_OVERRULED, notices.c.received_at >= since)
     return int(conn.execute(query).scalar_one())
+
+
+class AheadNoticesRow(Protocol):
+    """The last notice of an agency that stated a time ahead of the clock."""
+
+    agency: str
+    number: str
+    stated_at: datetime
+    received_at: datetime
+
+
+def list_ahead(conn: Connection, since: datetime) -> Sequence[AheadNoticesRow]:
+    """Return the last notice of each agency, received since a time, that was ahead of the clock."""
+    n = notices.c
+    is_ahead = n.stated_at.is_not(None), n.received_at >= since
+    last = select(func.max(n.id)).where(*is_ahead).group_by(n.agency)
+    query = select(n.agency, n.number, n.stated_at, n.received_at).where(n.id.in_(last)).order_by(n.agency)
+    return conn.execute(query).all()
 
 
 class SimultaneousDecisionsRow(Protocol):

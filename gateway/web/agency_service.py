@@ -55,7 +55,7 @@ from gateway.web.spyne_service import (
     make_token_type,
     primitive,
 )
-from gateway.wire import SERVICE_AGENCY, SERVICE_CUSTOMS
+from gateway.wire import SERVICE_AGENCY, SERVICE_CUSTOMS, format_instant
 
 WSDL: Final = "hub-agency.wsdl"
 
@@ -258,6 +258,8 @@ _TOKEN = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"  # 
 
 #: The header block of the answer to a notice that is taken and has no effect.
 _OVERRULED: Final = "Overruled"
+#: The header block of the answer to a notice with a time ahead of the clock: from when it counts.
+_AHEAD: Final = "CountsFrom"
 
 
 def apply_agency_call(
@@ -268,7 +270,8 @@ def apply_agency_call(
 ) -> AnswerHeader | None:
     """Apply the call of an agency, or the document in the agency's own format that the call delivers.
 
-    Return the header block of the answer to a notice that has no effect: the number of the one that counts.
+    Return the header block of the answer to a notice that has no effect: the number of the one that counts;
+    to one with a time ahead of the clock: from when it counts.
     `sections` are the settings of agencies by their codes, `caller` is the party that signed the call. Raises
     GW209 for a party that is no agency, or more than one.
     """
@@ -277,7 +280,9 @@ def apply_agency_call(
         answer = take_call_back(hub, agency, call, caller.signed_reply, record=caller.record)
     else:
         answer = take_agency_document(hub, agency, call, caller.signed_reply, caller.record)
-    return None if answer.overruled_by is None else AnswerHeader(_OVERRULED, answer.overruled_by)
+    if answer.overruled_by is not None:
+        return AnswerHeader(_OVERRULED, answer.overruled_by)
+    return None if answer.counts_from is None else AnswerHeader(_AHEAD, format_instant(answer.counts_from))
 
 
 def find_agency_code(party: str, sections: Mapping[str, AgencySettings]) -> str:

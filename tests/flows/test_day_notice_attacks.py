@@ -69,7 +69,9 @@ def test_a_notice_that_counts_again_is_overruled_no_longer(engine: Engine) -> No
     assert in_force == {"P-10"}
     with read_transaction(engine) as conn:
         number = next(number for number, _, counts in story.list_statements() if counts)
-        assert overruled_notices.find_overruling_number(conn, "KPTA", number) is None
+        reception = overruled_notices.find_reception(conn, "KPTA", number)
+    assert reception is not None
+    assert reception.overruled_by is None
     assert rest(story) == ("PARTIAL", REJECTED)
 
 

@@ -145,7 +145,7 @@ def test_a_fee_that_its_agency_waives_or_has_lets_the_application_go(
 @pytest.mark.long
 def test_the_clock_of_an_agency_delays_no_order(story: Story, provider: Provider) -> None:
     hold(story)
-    ahead = story.clock() + timedelta(minutes=5)
+    ahead = story.clock() + timedelta(hours=20)
     end = datetime(2026, 12, 23, 15, tzinfo=UTC)
     story.hub.zone = story.hub.zone.__class__(timedelta(hours=9))
     story.hear("NPQS", Notice("N1", ahead, "Y01", deadline=end, fee=NamedFee(KRW)))

@@ -273,7 +273,7 @@ def test_what_officers_decided_is_not_changed_by_their_system(engine: Engine) ->
     story = ConsoleStory(engine, "KPTA")
     seen, kim = story.arrive(), story.officer("kim")
     number = story.decision().decisions[0].number
-    said = story.notice("KPTA", REJECTED, number="kept", at=story.clock() + timedelta(minutes=5))
+    said = story.notice("KPTA", REJECTED, number="kept", at=story.clock() + timedelta(hours=1))
     said = replace(said, decisions=tuple(replace(one, number=number) for one in said.decisions))
     apply_call_back(story.hub, "KPTA", AgencyCallback(said, requirement_number=number))
     done = story.desk.perform_act(kim, story.request("KPTA").number, story.decision(), seen.shown_digest)

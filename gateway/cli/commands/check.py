@@ -49,6 +49,7 @@ from gateway.monitor import list_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
     find_agency_key_problems,
+    find_ahead_notices,
     find_classification_warnings,
     find_clock_warnings,
     find_contract_changes,
@@ -174,6 +175,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             warnings += find_mailbox_filings(conn, settings, get_current_time())
             warnings += find_resting_filings(conn, get_current_time())
             warnings += find_overruled_notices(conn, get_current_time())
+            warnings += find_ahead_notices(conn, get_current_time())
             warnings += find_unclear_orders(conn)
             warnings += list_plan_warnings(conn, get_current_time())
     except GatewayError as problem:

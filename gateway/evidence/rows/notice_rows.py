@@ -199,10 +199,11 @@ def _compare_notice(
     findings.compare_value("notices", row, "sha256", notice.sha256, leaf, leaf.digest)
     if findings.difference_count == before:
         findings.compare_digest("notices", row, [_make_first_row(notice)], leaf)
-    if notice.day_begins_at is not None:
+    first_issued_at = notice.day_begins_at or notice.stated_at
+    if first_issued_at is not None:
         placed = request_evidence.find_statement("issued_at", notice.number, leaf)
         if placed is not None:
-            issued_at = notice.day_begins_at if placed.value is None else placed.value
+            issued_at = first_issued_at if placed.value is None else placed.value
             findings.compare_value("notices", row, "issued_at", notice.issued_at, placed.leaf, issued_at)
     overruled_by = request_evidence.find_statement("overruled_by", notice.number, leaf)
     if overruled_by is not None:
@@ -212,11 +213,12 @@ def _compare_notice(
 
 
 def _make_first_row(notice: NoticeRow) -> Any:
-    """Return a notice as it was stored: one that states a day alone had no place in it yet."""
-    if notice.day_begins_at is None:
+    """Return a notice as it was stored, with the time that it states: it had no other place yet."""
+    first_issued_at = notice.day_begins_at or notice.stated_at
+    if first_issued_at is None:
         return notice
     columns = {name: getattr(notice, name) for name in FIXED_COLUMNS["notices"]}
-    return SimpleNamespace(**columns | {"issued_at": notice.day_begins_at})
+    return SimpleNamespace(**columns | {"issued_at": first_issued_at})
 
 
 def _compare_decision(

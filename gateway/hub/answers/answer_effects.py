@@ -42,7 +42,7 @@ from gateway.hub.answers.case_progress import (
     outdate_early_decisions,
 )
 from gateway.hub.answers.overruled_notices import record_overruling
-from gateway.hub.answers.placed_notices import list_reviving_notices, place_new_notice
+from gateway.hub.answers.placed_notices import find_notice_time, list_reviving_notices, place_new_notice
 from gateway.hub.completion.standing_demands import is_cancellation_open, make_standing_decisions
 from gateway.hub.customs.late_decisions import record_late_decision
 from gateway.hub.deadlines.due_times import restate_deadline
@@ -270,6 +270,7 @@ def _apply_notice(
     check_decided_items(request, notice.decisions)
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
+    counts_at = find_notice_time(conn, request, notice, now)
     stored_notice = notices.insert_notice(
         conn,
         new_notice,
@@ -279,6 +280,7 @@ def _apply_notice(
         is_first_notice=not request.noticed,
         payment_notice=_get_payment_notice(notice) if code.fee_step else None,
         day_begins_at=notice.issued_at if notice.states_day else None,
+        stated_at=notice.issued_at if counts_at != notice.issued_at else None,
     )
     if stored_notice is None:
         return ()
@@ -288,8 +290,8 @@ def _apply_notice(
     may_be_cleared = request.clearance or request.released
     former_rows = decisions.list_by_request(conn, request.id) if may_be_cleared else ()
     former_places = stored_notice.request_notices
-    stored_notice = place_new_notice(conn, request, notice, stored_notice, status_codes)
-    if notice.states_day:
+    stored_notice = place_new_notice(conn, request, notice, stored_notice, status_codes, counts_at)
+    if notice.issued_at != stored_notice.issued_at:
         notice = replace(notice, issued_at=stored_notice.issued_at)
     data: dict[str, Any] = {"agency": request.agency, "number": notice.number}
     data |= _describe_places(former_places, stored_notice)

@@ -1,7 +1,8 @@
-"""Gives the notices of a request that state a day alone their places in it, whenever another notice comes.
+"""Gives the notices of a request their places: from when those ahead of the clock count, and in their day.
 
-The rule is in `gateway.cases.day_notices`. A place is stored as the time of issue of the notice and of its
-decisions, so all that follows compares times alone.
+The rules are in `gateway.cases.ahead_notices` and `gateway.cases.day_notices`; a notice of a day alone may
+get another place whenever another notice comes. A place is stored as the time of issue of the notice and of
+its decisions, so all that follows compares times alone.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from gateway.cases import (
+    AheadNotice,
     DatedNotice,
     Decision,
     Notice,
@@ -21,9 +24,11 @@ from gateway.cases import (
     describe_decisions,
     place_notices,
 )
+from gateway.hub.completion.count_times import choose_count_time
 from gateway.hub.completion.standing_demands import read_stored_decision
 from gateway.store import (
     DecisionWithTextRow,
+    NoticeRow,
     NoticeSummary,
     OpenRequestRow,
     StoredNotice,
@@ -32,19 +37,42 @@ from gateway.store import (
 )
 
 
+def find_notice_time(conn: Connection, request: OpenRequestRow, notice: Notice, now: datetime) -> datetime:
+    """Return from when a notice about a request counts that is received at `now`."""
+    if notice.counts_at is not None:
+        return notice.counts_at
+    if notice.issued_at <= now:
+        return notice.issued_at
+    ahead = list_ahead_notices(notices.list_by_request(conn, request.id))
+    return choose_count_time(request.agency, notice.number, notice.issued_at, now, ahead)
+
+
+def list_ahead_notices(summaries: Iterable[NoticeSummary | NoticeRow]) -> list[AheadNotice]:
+    """Return those of stored notices that count from another time than they state."""
+    return [
+        AheadNotice(summary.number, summary.stated_at, summary.issued_at)
+        for summary in summaries
+        if summary.stated_at is not None
+    ]
+
+
 def place_new_notice(
     conn: Connection,
     request: OpenRequestRow,
     notice: Notice,
     stored_notice: StoredNotice,
     codes: Mapping[str, StatusCode],
+    counts_at: datetime,
 ) -> StoredNotice:
-    """Place a notice that was stored now, and move those of a day alone whose places it changes.
+    """Place a notice that was stored now and counts from `counts_at`; move those of a day alone beside it.
 
     `request` is the request of a locked case, `codes` are its status codes; the decisions of the notice are
     not stored yet. Return the notices as they are stored then. Raises GW719 for a notice of a day alone if
     nothing says whether it comes after the one in force.
     """
+    if counts_at != notice.issued_at:
+        notices.place_notices(conn, {stored_notice.id: counts_at})
+        stored_notice = _move_summaries(stored_notice, {stored_notice.id: counts_at})
     summaries = stored_notice.request_notices
     if not any(summary.day_begins_at for summary in summaries):
         return stored_notice
@@ -64,10 +92,16 @@ def place_new_notice(
         return stored_notice
     notices.place_notices(conn, {summary.id: places[summary.id] for summary in moved})
     decisions.place_decisions(conn, request.agency, {summary.number: places[summary.id] for summary in moved})
-    return replace(
-        stored_notice,
-        request_notices=[summary._replace(issued_at=places[summary.id]) for summary in summaries],
-    )
+    return _move_summaries(stored_notice, places)
+
+
+def _move_summaries(stored_notice: StoredNotice, places: Mapping[int, datetime]) -> StoredNotice:
+    """Return a stored notice with these places of the notices about its request, by their row ids."""
+    moved = [
+        summary._replace(issued_at=places.get(summary.id, summary.issued_at))
+        for summary in stored_notice.request_notices
+    ]
+    return replace(stored_notice, request_notices=moved)
 
 
 def list_reviving_notices(

@@ -29,6 +29,7 @@ from gateway.cases import (
     check_notice_status,
     check_place,
     complete_decisions,
+    find_count_time,
     find_differences,
     read_subjects,
     replay_notices,
@@ -36,7 +37,7 @@ from gateway.cases import (
 from gateway.errors import CASE_CLOSED, DECISION_CONFLICT, REPLY_UNMATCHED, GatewayError
 from gateway.hub.answers.answer_effects import check_decided_items, check_version, make_notice_row
 from gateway.hub.answers.case_progress import CANCELLATION_EVENTS, evaluate_outcome_by
-from gateway.hub.answers.placed_notices import group_decisions, list_dated_notices
+from gateway.hub.answers.placed_notices import group_decisions, list_ahead_notices, list_dated_notices
 from gateway.hub.completion.standing_demands import make_request_scope, read_demands
 from gateway.hub.fees.fee_ends import check_forwarded
 from gateway.hub.hub import Hub
@@ -118,12 +119,13 @@ class CaseReplayer:
         document of the agency, and GW701 for one about an application of another case.
         """
         try:
-            check_issue_time(offered.notice.issued_at, self._now)
+            notice = offered.notice
+            check_issue_time(notice.issued_at, self._now, states_day=notice.states_day)
             application = self._applications.get(offered.application)
             if application is None:
                 detail = f"case {self._case.number} has no application {offered.application[:40]!r}"
                 raise GatewayError(REPLY_UNMATCHED, detail, "ApplicationNumber")
-            return application.add_notice(self._conn, hub, offered.notice, self._now)
+            return application.add_notice(self._conn, hub, notice, self._now)
         except GatewayError as error:
             name = error.location.partition("[")[0]
             xpath = offered.argument_xpaths.get(name, error.location)
@@ -224,16 +226,18 @@ class _ReplayedRequest:
         return True
 
     def _insert_notice(self, notice: Notice, now: datetime) -> None:
+        counts_at = find_count_time(notice.number, notice.issued_at, now, list_ahead_notices(self._summaries))
         summary = NoticeSummary(
             id=max((summary.id for summary in self._summaries), default=0) + 1,
             number=notice.number,
-            issued_at=notice.issued_at,
+            issued_at=counts_at,
             status_code=notice.status_code,
             text=notice.text,
             received_at=now,
             deadline=notice.deadline,
             fee_notice=None,
             day_begins_at=notice.issued_at if notice.states_day else None,
+            stated_at=notice.issued_at if counts_at != notice.issued_at else None,
         )
         summaries = [*self._summaries, summary]
         check_version(notice, StoredNotice(summary.id, "", summaries))

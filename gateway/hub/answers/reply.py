@@ -11,7 +11,7 @@ DECIDED and its conclusion is queued (`gateway.hub.completion.conclude`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -43,6 +43,7 @@ from gateway.hub.outbox.outgoing_calls import CANCELLATION, CLEARANCE_NEWS
 from gateway.hub.requirements.requirement_ledger import lock_case_requirements
 from gateway.hub.requirements.requirement_results import (
     complete_requirement_result,
+    find_result_time,
     is_result_without_application,
     store_requirement_results,
 )
@@ -96,11 +97,13 @@ class TakenAnswer:
     """What the hub did with an answer that an agency sent in a call of its own.
 
     `number` is that of the case, or of the requirement for a result without an application. `overruled_by` is
-    the number of the notice that counts, of a notice that had no effect when it came.
+    the number of the notice that counts, of a notice that had no effect when it came; `counts_from` is the
+    time from which a notice counts whose own time is ahead of the clock.
     """
 
     number: str
     overruled_by: str | None = None
+    counts_from: datetime | None = None
 
 
 @rerun_after_conflict
@@ -120,12 +123,12 @@ def take_call_back(
     Raises GW701 when the answer refers to no request of this agency, GW513 for a mistyped number;
     GW403, GW404 or GW702 when it contradicts itself or an earlier notice; GW703 when the request
     was cancelled, or was decided at the console and the call is of the agency's own system; GW719 when
-    its system issued it more than five minutes ahead, or before its case.
+    its system issued it more than a day ahead, or before its case.
     """
     if record_officer_act is None:
         call_back = complete_requirement_result(hub, agency, call_back)
         if is_result_without_application(hub, agency, call_back):
-            return TakenAnswer(_store_result(hub, agency, call_back, signed_reply, record))
+            return _store_result(hub, agency, call_back, signed_reply, record)
         _check_issue_time(hub, call_back.answer)
     with write_call_transaction(hub.engine, "reply.call_back", record) as conn:
         request_id = _find_request_id(conn, agency, call_back)
@@ -134,37 +137,45 @@ def take_call_back(
         now = hub.clock()
         if record_officer_act is not None:
             record_officer_act(conn, request, now)
+            if isinstance(call_back.answer, Notice):
+                # The hub has placed it behind every notice before it, also one of another clock.
+                placed = replace(call_back.answer, counts_at=call_back.answer.issued_at)
+                call_back = replace(call_back, answer=placed)
         elif _overrules_console(conn, hub, request, call_back.answer):
             detail = f"application {request.number} was decided at the console"
             raise GatewayError(CASE_CLOSED, detail, "ApplicationNumber")
         _record_signed_reply(conn, hub, request, signed_reply, now)
         apply_answer_to_request(conn, hub, case, request, call_back.answer, now)
         settle_deadlines(conn, hub, case.id, now)
-        overruled_by = (
-            overruled_notices.find_overruling_number(conn, agency, call_back.answer.number)
+        reception = (
+            overruled_notices.find_reception(conn, agency, call_back.answer.number)
             if isinstance(call_back.answer, Notice)
             else None
         )
-    return TakenAnswer(str(case.number), overruled_by)
+    if reception is None:
+        return TakenAnswer(str(case.number))
+    counts_from = None if reception.stated_at is None else reception.issued_at
+    return TakenAnswer(str(case.number), reception.overruled_by, counts_from)
 
 
 def _check_issue_time(hub: Hub, answer: AgencyAnswer) -> None:
     """Raise GW719 for a notice of the future, except one that the hub issued for an officer."""
     if isinstance(answer, Notice):
-        check_issue_time(answer.issued_at, hub.clock())
+        check_issue_time(answer.issued_at, hub.clock(), states_day=answer.states_day)
 
 
 def _store_result(
     hub: Hub, agency: str, call_back: AgencyCallback, signed_reply: SignedReply, record: CallRecord | None
-) -> str:
-    """Store a result that an agency gave without an application; return the number of its requirement.
+) -> TakenAnswer:
+    """Store a result that an agency gave without an application, with the number of its requirement.
 
     An acknowledgment is not stored.
     """
     number = call_back.requirement_number or ""
-    if isinstance(call_back.answer, Notice):
-        store_requirement_results(hub, agency, [(number, call_back.answer)], signed_reply, record)
-    return number
+    if not isinstance(call_back.answer, Notice):
+        return TakenAnswer(number)
+    store_requirement_results(hub, agency, [(number, call_back.answer)], signed_reply, record)
+    return TakenAnswer(number, counts_from=find_result_time(hub, agency, number, call_back.answer))
 
 
 def _overrules_console(conn: Connection, hub: Hub, request: OpenRequest, answer: AgencyAnswer) -> bool:
@@ -213,7 +224,7 @@ def apply_answer(
     when the mailbox of the console gave the answer; it refuses one to CancelApplication that does not fit the
     application any more. After CancelApplication an acknowledgment says only that the agency will answer: the
     application stays in force until it has. One of NotifyClearance changes nothing. Raises GW719 for a notice
-    that was issued more than five minutes ahead, or before its case.
+    that was issued more than a day ahead, or before its case.
     """
     _check_issue_time(hub, signed_answer.answer)
     if operation == CANCELLATION:
@@ -281,7 +292,7 @@ def apply_payment_answer(hub: Hub, fee: int, signed_answer: SignedAnswer, end_le
     """Apply an agency's answer to the call about the payment of a fee (row id), and end that call.
 
     An acknowledgment says that the agency knows of the payment. A notice has the effect that it has in any
-    other answer, too. Raises GW719 for one that was issued more than five minutes ahead, or before its case.
+    other answer, too. Raises GW719 for one that was issued more than a day ahead, or before its case.
     """
     _check_issue_time(hub, signed_answer.answer)
     with write_transaction(hub.engine, "fees.agency_told") as conn:

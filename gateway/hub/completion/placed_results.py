@@ -17,6 +17,7 @@ from gateway.hub.completion.standing_demands import read_stored_decision
 from gateway.store import ResultOfRequirementRow, requirement_results
 
 DAY_KEY = "day_begins_at"
+STATED_KEY = "stated_at"
 
 
 def read_day(row: ResultOfRequirementRow) -> datetime | None:
@@ -24,6 +25,13 @@ def read_day(row: ResultOfRequirementRow) -> datetime | None:
     day_begins_at = (row.said or {}).get(DAY_KEY)
     # bounded: a time that the hub wrote
     return None if day_begins_at is None else datetime.fromisoformat(day_begins_at)
+
+
+def read_stated_time(row: ResultOfRequirementRow) -> datetime | None:
+    """Return the time that the notice of a result states, if it counts from another one; else None."""
+    stated_at = (row.said or {}).get(STATED_KEY)
+    # bounded: a time that the hub wrote
+    return None if stated_at is None else datetime.fromisoformat(stated_at)
 
 
 def list_placed_results(

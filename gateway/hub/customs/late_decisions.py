@@ -17,6 +17,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.cases import (
+    AheadNotice,
     CustomsNotice,
     Decision,
     DecisionCode,
@@ -29,6 +30,7 @@ from gateway.cases import (
 )
 from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.harmonize import UnitTable
+from gateway.hub.completion.count_times import choose_count_time
 from gateway.hub.completion.outside_decisions import (
     list_cases_above,
     list_counting_uses,
@@ -324,7 +326,7 @@ def record_customs_notice(
 
     `notice_kind` is the meaning of its code, `envelope_digest` that of the signed octets, `signer_fields`
     says who signed them, `delivery_id` is the hub's call that it answers. Raises GW702 when its number was
-    used for other content, GW719 when it was issued more than five minutes ahead, or before its case.
+    used for other content, GW719 when it was issued more than a day ahead, or before its case.
     """
     check_issue_time(notice.issued_at, now)
     new_notice = NewCustomsNotice(
@@ -336,10 +338,12 @@ def record_customs_notice(
         _describe_content(notice),
         delivery_id,
     )
-    notice_id = customs_notices.insert_notice(conn, new_notice, now)
+    counts_at = _choose_count_time(conn, case.id, new_notice, now)
+    notice_id = customs_notices.insert_notice(conn, new_notice, now, counts_at)
     if notice_id is None:
         return False
     check_issued_after_opening(notice.issued_at, case.opened_at)
+    issued_at = new_notice.issued_at if counts_at is None else counts_at
     events = _RESULT_EVENTS if notice_kind in _RESULT_EVENTS else _ANSWER_EVENTS
     case_notices = customs_notices.list_by_case(conn, case.id)
     if find_leading_notice(case_notices, frozenset(events)) == notice_id:
@@ -360,9 +364,25 @@ def record_customs_notice(
         enqueue_task(conn, "customs_notice", "customs_notice", notice_id, key, now, case_id=case.id)
     # Another result may have overtaken this one: nothing is late for goods that are not cleared.
     if notice_kind == "cleared" and is_case_cleared(conn, case.id):
-        record_decisions_since(conn, case, new_notice.issued_at, now)
-        record_results_since(conn, case.id, new_notice.issued_at, now)
+        record_decisions_since(conn, case, issued_at, now)
+        record_results_since(conn, case.id, issued_at, now)
     return True
+
+
+def _choose_count_time(
+    conn: Connection, case_id: int, notice: NewCustomsNotice, now: datetime
+) -> datetime | None:
+    """Return from when a notice of customs counts that is received at `now`; None: from its time of issue."""
+    if notice.issued_at <= now:
+        return None
+    ahead = [
+        # bounded: a time that the hub wrote
+        AheadNotice(row.number, datetime.fromisoformat(row.content[customs_notices.STATED_AT]), row.issued_at)
+        for row in customs_notices.list_by_case(conn, case_id)
+        if customs_notices.STATED_AT in row.content
+    ]
+    counts_at = choose_count_time("customs", notice.number, notice.issued_at, now, ahead)
+    return None if counts_at == notice.issued_at else counts_at
 
 
 def find_leading_notice(candidates: Sequence[CustomsNoticeRow], kinds: frozenset[str]) -> int | None:

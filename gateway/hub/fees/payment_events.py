@@ -153,6 +153,12 @@ def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
         if is_over_day_ahead(event.at, now):
             # No reconciliation would find it.
             raise GatewayError(PAYMENT_REFUSED, "its time is more than a day ahead", "at")
+        if is_ahead(event.at, now):
+            _log.warning(
+                "the payment provider states a time ahead of the clock: %s",
+                event.at.isoformat(timespec="seconds"),
+                extra={"case_id": fee.case_id},
+            )
         if event.kind == "refunded":
             return _apply_refund(conn, fee, event, now)
         return _apply_payment(conn, hub, fee, event, now)
@@ -169,12 +175,6 @@ def _apply_payment(conn: Connection, hub: Hub, fee: FeeRow, event: ProviderEvent
         _check_repeat(fee, movement, event)
         return "repeated"
     effect = _choose_effect(conn, fee, event, now)
-    if is_ahead(event.at, now):
-        _log.warning(
-            "the payment provider has told a payment of a time ahead of the clock: %s",
-            event.at.isoformat(timespec="seconds"),
-            extra={"case_id": fee.case_id},
-        )
     new = NewMovement(
         fee.id,
         "payment",

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from gateway.cases import Decision, DecisionCode, Notice, check_issued_after_opening, read_subjects
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion.placed_results import DAY_KEY, read_day
+from gateway.hub.completion.placed_results import DAY_KEY, read_day, read_stated_time
 from gateway.hub.completion.standing_demands import read_stored_decision
 from gateway.notice_order import order_notice
 from gateway.store import (
@@ -144,20 +144,22 @@ def assign_earlier_notices(
     for requirement in newly_applied_ids:
         record_evidence(conn, "applied", "requirement", requirement, None, {"request": request.number}, now)
     return sorted(
-        concerning_notices.values(), key=lambda notice: order_notice(notice.issued_at, notice.number)
+        concerning_notices.values(),
+        key=lambda notice: order_notice(notice.counts_at or notice.issued_at, notice.number),
     )
 
 
 def _make_notice(rows: Sequence[ResultOfRequirementRow], request: AgencyRequestRow) -> Notice:
     """Return the notice of which these are the decisions; all of the request, where it takes back all."""
     first, stated_values = rows[0], rows[0].said
-    day_begins_at = read_day(first)
+    day_begins_at, stated_at = read_day(first), read_stated_time(first)
     decided = [_read_said_decision(row) for row in rows]
     if is_whole_revocation(first):
         decided = [replace(decided[0], item=item, law=law) for item, law in read_subjects(request.required)]
     return Notice(
         number=first.notice_no,
-        issued_at=day_begins_at or first.issued_at,
+        issued_at=day_begins_at or stated_at or first.issued_at,
+        counts_at=None if stated_at is None else first.issued_at,
         status_code=first.status_code,
         decisions=tuple(decided),
         text=stated_values.get("text", ""),

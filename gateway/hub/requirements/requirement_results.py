@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from gateway.cases import (
     AgencyCallback,
+    AheadNotice,
     DeclaredUses,
     Notice,
     RequirementBalance,
@@ -41,12 +42,13 @@ from gateway.hub.answers.case_progress import (
     write_off_lost_uses,
 )
 from gateway.hub.completion.case_closing import case_transaction
+from gateway.hub.completion.count_times import choose_count_time
 from gateway.hub.completion.outside_decisions import (
     list_cancelled_above,
     list_outside_decisions,
     load_requirement_results,
 )
-from gateway.hub.completion.placed_results import list_placed_results
+from gateway.hub.completion.placed_results import STATED_KEY, list_placed_results, read_stated_time
 from gateway.hub.customs.late_decisions import record_late_result
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_repeated_check, enqueue_task
@@ -126,6 +128,15 @@ def list_stated_subjects(hub: Hub, agency: str, number: str) -> list[tuple[int, 
         )
 
 
+def find_result_time(hub: Hub, agency: str, number: str, notice: Notice) -> datetime | None:
+    """Return from when a stored result under a number counts that states a time ahead; else None."""
+    with read_transaction(hub.engine) as conn:
+        for row in _list_results_of_number(conn, agency, number):
+            if row.notice_no == notice.number and read_stated_time(row) is not None:
+                return row.issued_at
+    return None
+
+
 def _list_results_of_number(conn: Connection, agency: str, number: str) -> Sequence[ResultOfRequirementRow]:
     rows = requirement_quantities.find_requirements(conn, [number])
     return requirement_results.list_results(conn, [row.id for row in rows if row.agency == agency])
@@ -147,7 +158,7 @@ def store_requirement_results(
     documents = hub.rules.bundle.documents.values()
     laws = {law for document in documents if document.organisation == agency for law in document.laws}
     for number, notice in results:
-        check_issue_time(notice.issued_at, hub.clock())
+        check_issue_time(notice.issued_at, hub.clock(), states_day=notice.states_day)
         check_notice_status(notice, hub.rules.status_codes)
         check_requirement_result(agency, number, notice, laws)
     with write_call_transaction(hub.engine, "reply.requirement", record) as conn:
@@ -181,6 +192,10 @@ def _store_result(
 ) -> None:
     """Store an agency's result under a locked requirement (row id, number)."""
     new = _make_result_rows(requirement, agency, notice)
+    counts_at = _choose_count_time(conn, agency, requirement, notice, now)
+    if counts_at != notice.issued_at:
+        stated = {STATED_KEY: notice.issued_at.isoformat()}
+        new = [replace(result, issued_at=counts_at, said={**(result.said or {}), **stated}) for result in new]
     stored = requirement_results.insert_results(conn, new, now)
     if stored is None:
         return
@@ -212,6 +227,20 @@ def _store_result(
         # The decision on the application came at the same time, or this result counts for it already.
         key = f"result:{requirement}:{new[0].notice_sha256[:16]}"
         enqueue_task(conn, "apply_results", "requirement", requirement, key, now)
+
+
+def _choose_count_time(
+    conn: Connection, agency: str, requirement: int, notice: Notice, now: datetime
+) -> datetime:
+    """Return from when a notice about a locked requirement (row id) counts that is received at `now`."""
+    if notice.issued_at <= now:
+        return notice.issued_at
+    ahead = {
+        row.notice_no: AheadNotice(row.notice_no, stated_at, row.issued_at)
+        for row in requirement_results.list_results(conn, [requirement])
+        if (stated_at := read_stated_time(row)) is not None
+    }
+    return choose_count_time(agency, notice.number, notice.issued_at, now, ahead.values())
 
 
 def _make_result_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:

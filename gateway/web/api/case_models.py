@@ -356,6 +356,10 @@ class Notice(AnswerModel):
     text: str
     pointers: list[str]
     deadline: datetime | None = None
+    stated_at: datetime | None = Field(
+        None,
+        description="The time that the notice states, ahead of the clock. It counts from `issued_at`.",
+    )
     overruled_by: str | None = Field(
         None,
         description="The number of the notice that counted already when this one came, which has no effect.",

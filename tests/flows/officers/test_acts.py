@@ -284,7 +284,7 @@ def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:
     """The notices of one application are ordered by the time of issue, whatever clock gave it."""
     story = ConsoleStory(engine)
     seen = story.arrive()
-    ahead = Notice("own-1", story.clock() + timedelta(minutes=5), "C02")
+    ahead = Notice("own-1", story.clock() + timedelta(hours=1), "C02")
     story.hear_of(ahead)
     lee = story.officer("lee", "approver")
     seen = story.look()
@@ -300,7 +300,7 @@ def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:
 def test_an_act_counts_though_the_notice_ahead_was_not_the_last(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen, lee, now = story.arrive(), story.officer("lee", "approver"), story.clock()
-    story.hear_of(Notice("own-1", now + timedelta(minutes=5), "R02", story.decision().decisions))
+    story.hear_of(Notice("own-1", now + timedelta(hours=1), "R02", story.decision().decisions))
     story.hear_of(Notice("own-2", now, "C04"))
     seen, act = story.look(), story.decision(DecisionCode.REJECTED, DecisionPurpose.CORRECT)
     story.desk.perform_act(lee, seen.number, act, seen.shown_digest)

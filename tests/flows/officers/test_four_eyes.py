@@ -114,7 +114,7 @@ def test_an_approved_act_counts_though_the_notice_ahead_was_not_the_last(engine:
     story = ConsoleStory(engine, four_eyes=True)
     seen, kim, lee = story.arrive(), story.officer("kim", "approver"), story.officer("lee", "approver")
     now = story.clock()
-    story.hear_of(Notice("own-1", now + timedelta(minutes=5), "R02", story.decision().decisions))
+    story.hear_of(Notice("own-1", now + timedelta(hours=1), "R02", story.decision().decisions))
     story.hear_of(Notice("own-2", now, "C04"))
     seen, act = story.look(), story.decision(DecisionCode.REJECTED, DecisionPurpose.CORRECT)
     story.desk.propose_act(kim, seen.number, act, seen.shown_digest)
