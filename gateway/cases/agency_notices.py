@@ -15,7 +15,6 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
-from gateway.cases.ahead_notices import is_ahead
 from gateway.cases.fees import NamedFee
 from gateway.errors import ISSUE_TIME_WRONG, GatewayError
 from gateway.wire import check_clear_id
@@ -163,19 +162,13 @@ def check_notice_numbers(notice: Notice) -> None:
         check_clear_id(decision.number or "", f"Decision[{position}]/number")
 
 
-def check_issue_time(issued_at: datetime, now: datetime, *, states_day: bool = False) -> None:
-    """Raise GW719 for a notice whose time of issue is more than a day ahead, or whose day has not begun.
+def check_issue_time(issued_at: datetime, now: datetime) -> None:
+    """Raise GW719 for a notice whose time of issue is more than a day ahead.
 
-    With `states_day`, `issued_at` is the first instant of the day that the notice states without a time. A
-    time less than a day ahead counts from its receipt (`gateway.cases.ahead_notices`).
+    One that is less ahead counts from its receipt (`gateway.cases.ahead_notices`).
     """
-    issued = issued_at.isoformat(timespec="seconds")
     if is_over_day_ahead(issued_at, now):
-        raise GatewayError(
-            ISSUE_TIME_WRONG, f"it was issued at {issued}, which is more than a day ahead", "IssuedAt"
-        )
-    if states_day and is_ahead(issued_at, now):
-        detail = f"it states a day that has not begun: its first instant is {issued}"
+        detail = f"it was issued at {issued_at.isoformat(timespec='seconds')}, which is more than a day ahead"
         raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")
 
 

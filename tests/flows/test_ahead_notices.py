@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import permutations
 from pathlib import Path
@@ -25,8 +24,9 @@ from gateway.operations import compare_rows, find_ahead_notices
 from gateway.store import decisions, notices, read_transaction
 from gateway.store.customs_notices import clearances
 from tests.evidence.rows.changed_columns import open_trial
-from tests.flows.test_issue_times import file_and_decide, find_refusal, report_to_hub, story
+from tests.flows.test_issue_times import file_and_decide, report_to_hub, story
 from tests.kit.databases import BOTH
+from tests.kit.day_turns import DayStory, make_certificate
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import ITEMS, LAWS, Story
 
@@ -178,9 +178,15 @@ def test_an_officer_decides_behind_a_notice_of_a_clock_that_is_ahead(engine: Eng
     assert story.look().decisions[0].decision == DecisionCode.REJECTED
 
 
-def test_a_day_that_has_not_begun_is_refused(story: Story) -> None:
-    story.submit()
-    story.tick()
-    for distance, problem in ((timedelta(minutes=2), "GW719"), (timedelta(seconds=30), None)):
-        notice = replace(story.notice("KPTA", at=story.clock() + distance), states_day=True)
-        assert find_refusal(lambda notice=notice: story.hear("KPTA", notice)) == problem
+def test_a_day_that_has_not_begun_counts_from_its_receipt(engine: Engine) -> None:
+    """That of the next day has begun in another time zone; its cancellation comes after it."""
+    story = DayStory(engine)
+    application = story.file()
+    story.deliver(make_certificate(application, "P-9", "R01", "20261121"))
+    assert story.find_decision_in_force() == "APPROVED"
+    story.deliver(make_certificate(application, "P-9", "R03", "20261121"))
+    assert story.find_decision_in_force() == "REJECTED"
+    story.deliver(make_certificate(application, "P-9", "R02", "20261121"))
+    assert story.find_decision_in_force() == "APPROVED"
+    with read_transaction(engine) as conn:
+        assert compare_rows(conn, None).differences == []

@@ -22,7 +22,9 @@ from gateway.evidence.rows.row_findings import ComparedTable, Leaf, RowFindings
 from gateway.store import AgencyRequestRow, DecisionRow, NoticeRow, agency_requests, decisions, notices
 
 NOTICE_TABLES: Final = (
-    ComparedTable("notices", (*FIXED_COLUMNS["notices"], "overruled_by"), "`notice` about the application"),
+    ComparedTable(
+        "notices", (*FIXED_COLUMNS["notices"], "stated_at", "overruled_by"), "`notice` about the application"
+    ),
     ComparedTable(
         "decisions",
         (*FIXED_COLUMNS["decisions"], "issued_at", "superseded_by", "outdated_at"),

@@ -271,6 +271,8 @@ def _apply_notice(
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
     counts_at = find_notice_time(conn, request, notice, now)
+    if counts_at != notice.issued_at:
+        notice = replace(notice, states_day=False)
     stored_notice = notices.insert_notice(
         conn,
         new_notice,

@@ -44,7 +44,7 @@ def find_notice_time(conn: Connection, request: OpenRequestRow, notice: Notice, 
     if notice.issued_at <= now:
         return notice.issued_at
     ahead = list_ahead_notices(notices.list_by_request(conn, request.id))
-    return choose_count_time(request.agency, notice.number, notice.issued_at, now, ahead)
+    return choose_count_time(request.agency, notice, now, ahead, states_day=notice.states_day)
 
 
 def list_ahead_notices(summaries: Iterable[NoticeSummary | NoticeRow]) -> list[AheadNotice]:

@@ -120,7 +120,7 @@ class CaseReplayer:
         """
         try:
             notice = offered.notice
-            check_issue_time(notice.issued_at, self._now, states_day=notice.states_day)
+            check_issue_time(notice.issued_at, self._now)
             application = self._applications.get(offered.application)
             if application is None:
                 detail = f"case {self._case.number} has no application {offered.application[:40]!r}"
@@ -226,7 +226,14 @@ class _ReplayedRequest:
         return True
 
     def _insert_notice(self, notice: Notice, now: datetime) -> None:
-        counts_at = find_count_time(notice.number, notice.issued_at, now, list_ahead_notices(self._summaries))
+        counts_at = find_count_time(
+            notice.number,
+            notice.issued_at,
+            now,
+            list_ahead_notices(self._summaries),
+            states_day=notice.states_day,
+        )
+        is_shifted = counts_at != notice.issued_at
         summary = NoticeSummary(
             id=max((summary.id for summary in self._summaries), default=0) + 1,
             number=notice.number,
@@ -236,8 +243,8 @@ class _ReplayedRequest:
             received_at=now,
             deadline=notice.deadline,
             fee_notice=None,
-            day_begins_at=notice.issued_at if notice.states_day else None,
-            stated_at=notice.issued_at if counts_at != notice.issued_at else None,
+            day_begins_at=notice.issued_at if notice.states_day and not is_shifted else None,
+            stated_at=notice.issued_at if is_shifted else None,
         )
         summaries = [*self._summaries, summary]
         check_version(notice, StoredNotice(summary.id, "", summaries))

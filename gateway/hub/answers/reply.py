@@ -161,7 +161,7 @@ def take_call_back(
 def _check_issue_time(hub: Hub, answer: AgencyAnswer) -> None:
     """Raise GW719 for a notice of the future, except one that the hub issued for an officer."""
     if isinstance(answer, Notice):
-        check_issue_time(answer.issued_at, hub.clock(), states_day=answer.states_day)
+        check_issue_time(answer.issued_at, hub.clock())
 
 
 def _store_result(

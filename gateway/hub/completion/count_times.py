@@ -6,24 +6,29 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime
 
-from gateway.cases import AheadNotice, find_count_time, is_ahead
+from gateway.cases import AheadNotice, CustomsNotice, Notice, find_count_time, is_ahead
 
 _log = logging.getLogger(__name__)
 
 
 def choose_count_time(
-    partner: str, number: str, stated_at: datetime, now: datetime, ahead_notices: Iterable[AheadNotice]
+    partner: str,
+    notice: Notice | CustomsNotice,
+    now: datetime,
+    ahead_notices: Iterable[AheadNotice],
+    *,
+    states_day: bool = False,
 ) -> datetime:
     """Return from when a notice of a partner counts that is received at `now`; log a time that is ahead.
 
-    `ahead_notices` are the stored ones that it may be compared with, and that count from another time than
-    they state.
+    See `find_count_time` for `ahead_notices` and `states_day`.
     """
+    stated_at = notice.issued_at
     if is_ahead(stated_at, now):
         _log.warning(
             "notice %s states a time ahead of the clock, and counts from its receipt: %s",
-            number[:60],
+            notice.number[:60],
             stated_at.isoformat(timespec="seconds"),
             extra={"partner": partner},
         )
-    return find_count_time(number, stated_at, now, ahead_notices)
+    return find_count_time(notice.number, stated_at, now, ahead_notices, states_day=states_day)

@@ -338,7 +338,7 @@ def record_customs_notice(
         _describe_content(notice),
         delivery_id,
     )
-    counts_at = _choose_count_time(conn, case.id, new_notice, now)
+    counts_at = _choose_count_time(conn, case.id, notice, now)
     notice_id = customs_notices.insert_notice(conn, new_notice, now, counts_at)
     if notice_id is None:
         return False
@@ -370,7 +370,7 @@ def record_customs_notice(
 
 
 def _choose_count_time(
-    conn: Connection, case_id: int, notice: NewCustomsNotice, now: datetime
+    conn: Connection, case_id: int, notice: CustomsNotice, now: datetime
 ) -> datetime | None:
     """Return from when a notice of customs counts that is received at `now`; None: from its time of issue."""
     if notice.issued_at <= now:
@@ -381,7 +381,7 @@ def _choose_count_time(
         for row in customs_notices.list_by_case(conn, case_id)
         if customs_notices.STATED_AT in row.content
     ]
-    counts_at = choose_count_time("customs", notice.number, notice.issued_at, now, ahead)
+    counts_at = choose_count_time("customs", notice, now, ahead)
     return None if counts_at == notice.issued_at else counts_at
 
 

@@ -158,7 +158,7 @@ def store_requirement_results(
     documents = hub.rules.bundle.documents.values()
     laws = {law for document in documents if document.organisation == agency for law in document.laws}
     for number, notice in results:
-        check_issue_time(notice.issued_at, hub.clock(), states_day=notice.states_day)
+        check_issue_time(notice.issued_at, hub.clock())
         check_notice_status(notice, hub.rules.status_codes)
         check_requirement_result(agency, number, notice, laws)
     with write_call_transaction(hub.engine, "reply.requirement", record) as conn:
@@ -191,8 +191,10 @@ def _store_result(
     now: datetime,
 ) -> None:
     """Store an agency's result under a locked requirement (row id, number)."""
-    new = _make_result_rows(requirement, agency, notice)
     counts_at = _choose_count_time(conn, agency, requirement, notice, now)
+    if counts_at != notice.issued_at:
+        notice = replace(notice, states_day=False)
+    new = _make_result_rows(requirement, agency, notice)
     if counts_at != notice.issued_at:
         stated = {STATED_KEY: notice.issued_at.isoformat()}
         new = [replace(result, issued_at=counts_at, said={**(result.said or {}), **stated}) for result in new]
@@ -240,7 +242,7 @@ def _choose_count_time(
         for row in requirement_results.list_results(conn, [requirement])
         if (stated_at := read_stated_time(row)) is not None
     }
-    return choose_count_time(agency, notice.number, notice.issued_at, now, ahead.values())
+    return choose_count_time(agency, notice, now, ahead.values(), states_day=notice.states_day)
 
 
 def _make_result_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import Connection, Engine, Row, Table, delete, insert, select, text, update
@@ -31,6 +31,7 @@ from tests.flows.test_held_cases import HOLD, LACKING
 from tests.kit.databases import BOTH
 from tests.kit.day_turns import DayStory, Turn, say_turn
 from tests.kit.house import START
+from tests.kit.levels import at_night
 from tests.kit.story import QUIET, Story
 
 APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
@@ -134,6 +135,18 @@ def list_rows(engine: Engine, table: Table) -> list[Row[Any]]:
         return list(conn.execute(select(table).order_by(table.c.id)).all())
 
 
+#: The rows that are tried of each table: so many, spread over it; at night all.
+ROW_COUNTS = [4, *at_night(None)]
+_Each = TypeVar("_Each")
+
+
+def spread(everything: Sequence[_Each], count: int | None) -> Sequence[_Each]:
+    """Return `count` things, spread from the first to the last, or all."""
+    if count is None or len(everything) <= count:
+        return everything
+    return [everything[position * (len(everything) - 1) // (count - 1)] for position in range(count)]
+
+
 def choose_other(conn: Connection, row: Row[Any], table: Table, column: str) -> Any:
     """Return another value that a column of a row may have."""
     value = getattr(row, column)
@@ -175,12 +188,13 @@ def test_no_difference_is_found_in_a_sound_database(engine: Engine, play: str) -
 
 @BOTH
 @pytest.mark.parametrize("play", list(STORIES))
-def test_every_changed_value_is_found(engine: Engine, play: str) -> None:
+@pytest.mark.parametrize("row_count", ROW_COUNTS)
+def test_every_changed_value_is_found(engine: Engine, play: str, row_count: int | None) -> None:
     STORIES[play](engine)
     missed = []
     for name, column in COLUMNS:
         table = TABLES[name]
-        for row in list_rows(engine, table):
+        for row in spread(list_rows(engine, table), row_count):
             with tampered(engine) as conn:
                 other = choose_other(conn, row, table, column)
                 conn.execute(update(table).where(table.c.id == row.id).values({column: other}))
@@ -250,12 +264,15 @@ def strip_leaf(conn: Connection, row: Row[Any]) -> None:
 
 @BOTH
 @pytest.mark.parametrize("play", list(STORIES))
-def test_leaves_of_earlier_versions_give_no_difference(engine: Engine, play: str) -> None:
+@pytest.mark.parametrize("row_count", ROW_COUNTS)
+def test_leaves_of_earlier_versions_give_no_difference(
+    engine: Engine, play: str, row_count: int | None
+) -> None:
     """Whichever leaves do not state what was stored: all of them, all before or behind one, or one alone."""
     STORIES[play](engine)
     leaves = [row for row in list_rows(engine, evidence) if NEW_FIELDS & json.loads(row.data).keys()]
     assert len(leaves) > 10
-    for place in range(len(leaves) + 1):
+    for place in spread(range(len(leaves) + 1), row_count):
         for chosen in (leaves[:place], leaves[place:], leaves[place : place + 1]):
             with tampered(engine) as conn:
                 for row in chosen:
