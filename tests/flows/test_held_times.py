@@ -28,6 +28,7 @@ from tests.flows.craft import all_of, supplement, without
 from tests.flows.test_deadlines import evidence, rows, seoul, told, until
 from tests.flows.test_fees import KRW, Provider, fees_of, provider, story
 from tests.kit.databases import BOTH
+from tests.kit.levels import at_night
 from tests.kit.story import Story, asked
 
 __all__ = ["provider", "story"]  # fixtures
@@ -142,7 +143,7 @@ def draw_days(order: Sequence[str], draw: random.Random) -> dict[str, date]:
 
 @pytest.mark.long
 @BOTH
-@pytest.mark.parametrize("way", ["paid", "confirmed", "waived"])
+@pytest.mark.parametrize("way", ["paid", "confirmed", *at_night("waived")])
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)
 def test_every_order_of_what_the_declarant_owes_and_of_the_calendar(
     story: Story, provider: Provider, order: Sequence[str], way: str

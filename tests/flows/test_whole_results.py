@@ -19,6 +19,7 @@ from tests.flows.test_outside_results import say as say_result
 from tests.flows.test_overtaken_decisions import forwarded, hear, rest, word
 from tests.flows.test_requirement_ledger import used_of
 from tests.kit.databases import BOTH
+from tests.kit.levels import at_night
 from tests.kit.story import Story
 
 SPOKEN = SignedReply(b"<s/>", "ab" * 32)
@@ -26,7 +27,6 @@ SPOKEN = SignedReply(b"<s/>", "ab" * 32)
 APPROVALS = {"a": (1, "100", 10), "b": (2, "100", 20), "c": (2, "50", 40)}
 TAKEN_BACK = 30
 #: How an agency takes back: by its own document, or our call.
-FORMS = ("document", "call")
 #: Who takes back in this form, and under which law: no source says the code of the documents of KFDA.
 AGENCIES = {"document": ("KPTA", "01"), "call": ("KFDA", "05")}
 ORDERS = ["".join(order) for said in ("abw", "abcw") for order in permutations(said)]
@@ -94,7 +94,7 @@ def expect(order: str) -> dict[int, tuple[str, str | None]]:
 
 @pytest.mark.long
 @BOTH
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["call", *at_night("document")])
 @pytest.mark.parametrize("order", ORDERS)
 def test_all_is_taken_back_that_was_issued_before_in_every_order(story: Story, order: str, form: str) -> None:
     refused = [which for which in order if say(story, which, form)]
@@ -116,7 +116,7 @@ def test_all_is_taken_back_that_was_issued_before_in_every_order(story: Story, o
 
 @pytest.mark.long
 @BOTH
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["document", *at_night("call")])
 @pytest.mark.parametrize("order", [one for one in ORDERS if one[0] != "w"])
 def test_a_declaration_that_waits_for_the_number_ends_alike(story: Story, order: str, form: str) -> None:
     name(story)

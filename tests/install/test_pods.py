@@ -24,6 +24,7 @@ from gateway.store import cases, messages, read_transaction
 from tests.install.test_manifest_settings import find_files_to_make
 from tests.kit.databases import Templates
 from tests.kit.gateway import post
+from tests.kit.levels import at_night
 from tests.kit.pods import Pod, PodMaker
 from tests.kit.ports import find_free_port
 from tests.kit.s3_bucket import BucketServer, serve_bucket
@@ -226,19 +227,18 @@ def new_database_url(templates: Templates) -> Iterator[str]:
     templates.drop(url)
 
 
-def test_no_acknowledged_submission_is_lost_with_a_pod_beside_a_bucket(
-    tmp_path: Path, new_database_url: str
+@pytest.mark.parametrize("store", ["shared folder", *at_night("bucket")])
+def test_no_acknowledged_submission_is_lost_with_a_pod(
+    tmp_path: Path, new_database_url: str, store: str
 ) -> None:
+    if store == "shared folder":
+        file_through_a_lost_pod(Hub(tmp_path, new_database_url, None))
+        return
     with serve_bucket(tmp_path / "bucket.log") as bucket:
         file_through_a_lost_pod(Hub(tmp_path, new_database_url, bucket))
 
 
-def test_no_acknowledged_submission_is_lost_with_a_pod_beside_a_shared_folder(
-    tmp_path: Path, new_database_url: str
-) -> None:
-    file_through_a_lost_pod(Hub(tmp_path, new_database_url, None))
-
-
+@pytest.mark.night
 def test_console_and_api_answer_their_probes(tmp_path: Path, new_database_url: str) -> None:
     hub = Hub(tmp_path, new_database_url, None)
     hub.begin()

@@ -14,6 +14,7 @@ import pytest
 
 from tests.install.test_manifest_settings import make_pod
 from tests.kit.database_relay import DatabaseRelay
+from tests.kit.levels import at_night
 from tests.kit.live import LiveHouse
 from tests.kit.paths import ROOT
 from tests.kit.waiting import until
@@ -70,7 +71,7 @@ class Workers:
         until(self.is_well)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [2, *at_night(1)])
 def test_a_worker_process_that_stands_still_is_seen(tmp_path: Path, sqlite_url: str, processes: int) -> None:
     workers = Workers(tmp_path, sqlite_url, processes)
     assert workers.is_well()

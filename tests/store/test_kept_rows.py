@@ -13,6 +13,7 @@ from sqlalchemy.types import Boolean, Date, DateTime, Integer, LargeBinary
 
 from gateway.store import get_head_revision, make_engine, migrate_schema
 from gateway.store.schema_revisions import list_revisions
+from tests.kit.levels import at_night
 from tests.kit.revisions import make_database_at
 
 #: What an upgrade writes itself: the version, the oldest code that can use it, and what processes read again.
@@ -100,8 +101,12 @@ def describe_lost_rows(before: _Rows, after: _Rows) -> list[str]:
     return lost
 
 
+#: The revisions before the last one.
+FIRST, *BETWEEN, LAST_BEFORE = list_revisions()[:-1]
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("revision", list_revisions()[:-1])
+@pytest.mark.parametrize("revision", [FIRST, *at_night(*BETWEEN), LAST_BEFORE])
 def test_an_upgrade_keeps_every_row_of_every_table(empty_database_url: str, revision: str) -> None:
     make_database_at(empty_database_url, revision)
     engine = make_engine(empty_database_url)
