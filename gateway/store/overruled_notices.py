@@ -136,7 +136,7 @@ class AheadNoticesRow(Protocol):
     agency: str
     number: str
     stated_at: datetime
-    received_at: datetime
+    issued_at: datetime
 
 
 def list_ahead(conn: Connection, since: datetime) -> Sequence[AheadNoticesRow]:
@@ -144,7 +144,7 @@ def list_ahead(conn: Connection, since: datetime) -> Sequence[AheadNoticesRow]:
     n = notices.c
     is_ahead = n.stated_at.is_not(None), n.received_at >= since
     last = select(func.max(n.id)).where(*is_ahead).group_by(n.agency)
-    query = select(n.agency, n.number, n.stated_at, n.received_at).where(n.id.in_(last)).order_by(n.agency)
+    query = select(n.agency, n.number, n.stated_at, n.issued_at).where(n.id.in_(last)).order_by(n.agency)
     return conn.execute(query).all()
 
 

@@ -22,9 +22,10 @@ from gateway.cases import (
     StatusCode,
     check_place,
     describe_decisions,
+    find_count_time,
+    is_ahead,
     place_notices,
 )
-from gateway.hub.completion.count_times import choose_count_time
 from gateway.hub.completion.standing_demands import read_stored_decision
 from gateway.store import (
     DecisionWithTextRow,
@@ -41,16 +42,16 @@ def find_notice_time(conn: Connection, request: OpenRequestRow, notice: Notice, 
     """Return from when a notice about a request counts that is received at `now`."""
     if notice.counts_at is not None:
         return notice.counts_at
-    if notice.issued_at <= now:
-        return notice.issued_at
-    ahead = list_ahead_notices(notices.list_by_request(conn, request.id))
-    return choose_count_time(request.agency, notice, now, ahead, states_day=notice.states_day)
+    if notice.states_day or not is_ahead(notice.issued_at, now):
+        return find_count_time(notice.issued_at, now)
+    ahead_notices = list_ahead_notices(notices.list_by_request(conn, request.id))
+    return find_count_time(notice.issued_at, now, ahead_notices)
 
 
 def list_ahead_notices(summaries: Iterable[NoticeSummary | NoticeRow]) -> list[AheadNotice]:
     """Return those of stored notices that count from another time than they state."""
     return [
-        AheadNotice(summary.number, summary.stated_at, summary.issued_at)
+        AheadNotice(summary.stated_at, summary.issued_at)
         for summary in summaries
         if summary.stated_at is not None
     ]

@@ -226,13 +226,8 @@ class _ReplayedRequest:
         return True
 
     def _insert_notice(self, notice: Notice, now: datetime) -> None:
-        counts_at = find_count_time(
-            notice.number,
-            notice.issued_at,
-            now,
-            list_ahead_notices(self._summaries),
-            states_day=notice.states_day,
-        )
+        ahead_notices = [] if notice.states_day else list_ahead_notices(self._summaries)
+        counts_at = find_count_time(notice.issued_at, now, ahead_notices)
         is_shifted = counts_at != notice.issued_at
         summary = NoticeSummary(
             id=max((summary.id for summary in self._summaries), default=0) + 1,

@@ -23,6 +23,8 @@ from gateway.cases import (
     DecisionCode,
     check_issue_time,
     check_issued_after_opening,
+    find_count_time,
+    is_ahead,
     may_follow,
     read_subjects,
     select_current_decisions,
@@ -30,7 +32,7 @@ from gateway.cases import (
 )
 from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.harmonize import UnitTable
-from gateway.hub.completion.count_times import choose_count_time
+from gateway.hub.completion.count_times import log_ahead_notice
 from gateway.hub.completion.outside_decisions import (
     list_cases_above,
     list_counting_uses,
@@ -338,11 +340,13 @@ def record_customs_notice(
         _describe_content(notice),
         delivery_id,
     )
-    counts_at = _choose_count_time(conn, case.id, notice, now)
+    counts_at = _find_count_time(conn, case.id, new_notice, now)
     notice_id = customs_notices.insert_notice(conn, new_notice, now, counts_at)
     if notice_id is None:
         return False
     check_issued_after_opening(notice.issued_at, case.opened_at)
+    if counts_at is not None:
+        log_ahead_notice("customs", notice.number, notice.issued_at)
     issued_at = new_notice.issued_at if counts_at is None else counts_at
     events = _RESULT_EVENTS if notice_kind in _RESULT_EVENTS else _ANSWER_EVENTS
     case_notices = customs_notices.list_by_case(conn, case.id)
@@ -369,20 +373,19 @@ def record_customs_notice(
     return True
 
 
-def _choose_count_time(
-    conn: Connection, case_id: int, notice: CustomsNotice, now: datetime
+def _find_count_time(
+    conn: Connection, case_id: int, notice: NewCustomsNotice, now: datetime
 ) -> datetime | None:
     """Return from when a notice of customs counts that is received at `now`; None: from its time of issue."""
-    if notice.issued_at <= now:
+    if not is_ahead(notice.issued_at, now):
         return None
-    ahead = [
+    ahead_notices = [
         # bounded: a time that the hub wrote
-        AheadNotice(row.number, datetime.fromisoformat(row.content[customs_notices.STATED_AT]), row.issued_at)
+        AheadNotice(datetime.fromisoformat(row.content[customs_notices.STATED_AT]), row.issued_at)
         for row in customs_notices.list_by_case(conn, case_id)
         if customs_notices.STATED_AT in row.content
     ]
-    counts_at = choose_count_time("customs", notice, now, ahead)
-    return None if counts_at == notice.issued_at else counts_at
+    return find_count_time(notice.issued_at, now, ahead_notices)
 
 
 def find_leading_notice(candidates: Sequence[CustomsNoticeRow], kinds: frozenset[str]) -> int | None:

@@ -183,7 +183,7 @@ def _may_concern_request(notice: Notice, case: CaseRow, request: AgencyRequestRo
     """Return whether a notice can be about a request of a case."""
     subjects = {*read_subjects(request.required), *read_subjects(request.removed or ())}
     try:
-        check_issued_after_opening(notice.issued_at, case.opened_at)
+        check_issued_after_opening(notice.counts_at or notice.issued_at, case.opened_at)
     except GatewayError:
         return False
     return all((decision.item, decision.law) in subjects for decision in notice.decisions)

@@ -30,6 +30,8 @@ from gateway.cases import (
     check_notice_status,
     check_requirement_result,
     complete_decisions,
+    find_count_time,
+    is_ahead,
     list_applicant_conditions,
     validate_declared_uses,
 )
@@ -42,7 +44,7 @@ from gateway.hub.answers.case_progress import (
     write_off_lost_uses,
 )
 from gateway.hub.completion.case_closing import case_transaction
-from gateway.hub.completion.count_times import choose_count_time
+from gateway.hub.completion.count_times import log_ahead_notice
 from gateway.hub.completion.outside_decisions import (
     list_cancelled_above,
     list_outside_decisions,
@@ -191,7 +193,7 @@ def _store_result(
     now: datetime,
 ) -> None:
     """Store an agency's result under a locked requirement (row id, number)."""
-    counts_at = _choose_count_time(conn, agency, requirement, notice, now)
+    counts_at = _find_count_time(conn, requirement, notice, now)
     if counts_at != notice.issued_at:
         notice = replace(notice, states_day=False)
     new = _make_result_rows(requirement, agency, notice)
@@ -201,6 +203,8 @@ def _store_result(
     stored = requirement_results.insert_results(conn, new, now)
     if stored is None:
         return
+    if counts_at != notice.issued_at:
+        log_ahead_notice(agency, notice.number, notice.issued_at)
     placed_results = list_placed_results(conn, requirement, notice.number, hub.rules.status_codes)
     issued_at = next(row.issued_at for row in placed_results if row.notice_no == notice.number)
     new = [replace(result, issued_at=issued_at) for result in new]
@@ -231,18 +235,16 @@ def _store_result(
         enqueue_task(conn, "apply_results", "requirement", requirement, key, now)
 
 
-def _choose_count_time(
-    conn: Connection, agency: str, requirement: int, notice: Notice, now: datetime
-) -> datetime:
+def _find_count_time(conn: Connection, requirement: int, notice: Notice, now: datetime) -> datetime:
     """Return from when a notice about a locked requirement (row id) counts that is received at `now`."""
-    if notice.issued_at <= now:
-        return notice.issued_at
-    ahead = {
-        row.notice_no: AheadNotice(row.notice_no, stated_at, row.issued_at)
+    if notice.states_day or not is_ahead(notice.issued_at, now):
+        return find_count_time(notice.issued_at, now)
+    ahead_notices = [
+        AheadNotice(stated_at, row.issued_at)
         for row in requirement_results.list_results(conn, [requirement])
         if (stated_at := read_stated_time(row)) is not None
-    }
-    return choose_count_time(agency, notice, now, ahead.values(), states_day=notice.states_day)
+    ]
+    return find_count_time(notice.issued_at, now, ahead_notices)
 
 
 def _make_result_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
