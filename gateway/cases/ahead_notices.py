@@ -1,10 +1,10 @@
 """Finds from when a notice counts whose time of issue is ahead of the hub's clock.
 
 Of two notices the later one counts. A notice with a time that has not come, such as a local time that is
-marked as UTC, would hide every correction until that time. So what its clock is ahead is taken away: it
-counts from its receipt at the latest, and what is issued and arrives after it comes after it.
+marked as UTC, would hide every correction until that time. So the lead of its clock is taken away: it
+counts from its receipt at the latest, and a notice that is issued after that comes after it.
 
-What a clock is ahead is the greatest difference between time of issue and receipt that its notices have had:
+A clock is ahead by the greatest difference between time of issue and receipt that its notices have had:
 the one that was under way for the shortest time. So the notices of one clock stay in their own order, in
 whatever order they arrive.
 """

@@ -42,6 +42,7 @@ def find_overruled_notices(conn: Connection, now: datetime) -> Iterator[str]:
 def find_ahead_notices(conn: Connection, now: datetime) -> Iterator[str]:
     """Yield a warning for each agency whose notices of the last days stated times ahead of the clock."""
     for row in overruled_notices.list_ahead(conn, now - _NAMED_FOR):
+        assert row.stated_at is not None
         minutes = int((row.stated_at - row.issued_at).total_seconds() // 60)
         yield (
             f"notices of {row.agency[:_MAX_NAME]} state times ahead of the clock, and count from their "

@@ -135,7 +135,7 @@ class AheadNoticesRow(Protocol):
 
     agency: str
     number: str
-    stated_at: datetime
+    stated_at: datetime | None
     issued_at: datetime
 
 

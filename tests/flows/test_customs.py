@@ -488,7 +488,8 @@ def test_a_late_decision_that_another_one_replaces_before_its_report_is_not_told
     assert story.case().state == "CLOSED"
     report(story)
     story.tick()
-    notices = [("N2", 1, (2, 4)), ("N3", 2, again)]
+    story.clock.forward(minutes=5)
+    notices = [("N2", -4, (2, 4)), ("N3", -3, again)]
     for number, minutes, items in reversed(notices) if second_first else notices:
         decide_food_items(story, number, minutes, *items)
     story.tick()

@@ -203,6 +203,9 @@ def _compare_notice(
         findings.compare_digest("notices", row, [_make_first_row(notice)], leaf)
     first_issued_at = notice.day_begins_at or notice.stated_at
     if first_issued_at is not None:
+        if notice.stated_at is not None and first_issued_at in (notice.day_begins_at, notice.issued_at):
+            detail = "it has stated_at, which only notices have that are ahead of the clock"
+            findings.add_difference("notices", row, detail)
         placed = request_evidence.find_statement("issued_at", notice.number, leaf)
         if placed is not None:
             issued_at = first_issued_at if placed.value is None else placed.value

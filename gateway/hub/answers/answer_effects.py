@@ -43,7 +43,6 @@ from gateway.hub.answers.case_progress import (
 )
 from gateway.hub.answers.overruled_notices import record_overruling
 from gateway.hub.answers.placed_notices import find_notice_time, list_reviving_notices, place_new_notice
-from gateway.hub.completion.count_times import log_ahead_notice
 from gateway.hub.completion.standing_demands import is_cancellation_open, make_standing_decisions
 from gateway.hub.customs.late_decisions import record_late_decision
 from gateway.hub.deadlines.due_times import restate_deadline
@@ -289,15 +288,12 @@ def _apply_notice(
         return ()
     check_issued_after_opening(counts_at, case.opened_at)
     check_notice_numbers(notice)
-    if counts_at != notice.issued_at:
-        log_ahead_notice(request.agency, notice.number, notice.issued_at)
     check_version(notice, stored_notice)
     may_be_cleared = request.clearance or request.released
     former_rows = decisions.list_by_request(conn, request.id) if may_be_cleared else ()
     former_places = stored_notice.request_notices
     stored_notice = place_new_notice(conn, request, notice, stored_notice, status_codes, counts_at)
-    if notice.issued_at != stored_notice.issued_at:
-        notice = replace(notice, issued_at=stored_notice.issued_at)
+    notice = replace(notice, issued_at=stored_notice.issued_at)
     data: dict[str, Any] = {"agency": request.agency, "number": notice.number}
     data |= _describe_places(former_places, stored_notice)
     data |= _store_decisions(conn, request, notice, stored_notice, now)

@@ -26,6 +26,7 @@ from gateway.cases import (
     is_ahead,
     place_notices,
 )
+from gateway.hub.completion.count_times import log_ahead_notice
 from gateway.hub.completion.standing_demands import read_stored_decision
 from gateway.store import (
     DecisionWithTextRow,
@@ -72,6 +73,7 @@ def place_new_notice(
     nothing says whether it comes after the one in force.
     """
     if counts_at != notice.issued_at:
+        log_ahead_notice(request.agency, notice.number, notice.issued_at)
         notices.place_notices(conn, {stored_notice.id: counts_at})
         stored_notice = _move_summaries(stored_notice, {stored_notice.id: counts_at})
     summaries = stored_notice.request_notices

@@ -198,8 +198,7 @@ def _store_result(
         notice = replace(notice, states_day=False)
     new = _make_result_rows(requirement, agency, notice)
     if counts_at != notice.issued_at:
-        stated = {STATED_KEY: notice.issued_at.isoformat()}
-        new = [replace(result, issued_at=counts_at, said={**(result.said or {}), **stated}) for result in new]
+        new = [_place_result(result, counts_at) for result in new]
     stored = requirement_results.insert_results(conn, new, now)
     if stored is None:
         return
@@ -233,6 +232,12 @@ def _store_result(
         # The decision on the application came at the same time, or this result counts for it already.
         key = f"result:{requirement}:{new[0].notice_sha256[:16]}"
         enqueue_task(conn, "apply_results", "requirement", requirement, key, now)
+
+
+def _place_result(result: NewRequirementResult, counts_at: datetime) -> NewRequirementResult:
+    """Return a result that counts from another time than its notice states, and keeps the stated one."""
+    stated_time = {STATED_KEY: result.issued_at.isoformat()}
+    return replace(result, issued_at=counts_at, said={**(result.said or {}), **stated_time})
 
 
 def _find_count_time(conn: Connection, requirement: int, notice: Notice, now: datetime) -> datetime:
