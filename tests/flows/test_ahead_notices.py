@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from itertools import permutations
 from pathlib import Path
@@ -23,9 +24,12 @@ from gateway.hub.answers.reply import TakenAnswer
 from gateway.operations import compare_rows, find_ahead_notices
 from gateway.store import decisions, notices, read_transaction
 from gateway.store.customs_notices import clearances
+from gateway.wire import SERVICE_AGENCY, format_instant
 from tests.evidence.rows.changed_columns import open_trial
 from tests.flows.test_issue_times import file_and_decide, report_to_hub, story
-from tests.kit.databases import BOTH
+from tests.flows.test_overruled_notices import OVERRULED, AgencyLine, list_signed_tags
+from tests.kit.console import Console
+from tests.kit.databases import BOTH, BOTH_AT_LANDING
 from tests.kit.day_turns import DayStory, make_certificate
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import ITEMS, LAWS, Story
@@ -34,6 +38,7 @@ __all__ = ["story"]
 
 APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
 _SECOND = timedelta(seconds=1)
+COUNTS_FROM = f"{{{SERVICE_AGENCY}}}CountsFrom"
 
 
 #: A local time of Seoul that is marked as UTC.
@@ -200,3 +205,35 @@ def test_a_day_that_has_not_begun_counts_from_its_receipt(engine: Engine) -> Non
     assert story.find_decision_in_force() == "APPROVED"
     with read_transaction(engine) as conn:
         assert compare_rows(conn, None).differences == []
+
+
+@BOTH_AT_LANDING
+def test_the_signed_answer_says_from_when_a_notice_ahead_counts(story: Story) -> None:
+    story.submit()
+    story.tick()
+    line, received_at = AgencyLine(story), story.clock()
+    stated_at = received_at + _HOURS_AHEAD
+    for _ in range(2):  # a repeat gets the same answer
+        answer = line.decide("9", APPROVED, stated_at)
+        assert answer.findtext(f".//{COUNTS_FROM}") == format_instant(received_at)
+        assert COUNTS_FROM in list_signed_tags(story, answer)
+        story.clock.forward(seconds=1)
+    # One without effect is told which notice counts.
+    overruled = line.decide("8", REJECTED, stated_at - _SECOND)
+    assert (overruled.find(f".//{COUNTS_FROM}"), overruled.findtext(f".//{OVERRULED}")) == (None, "9")
+    assert line.decide("10", REJECTED, story.clock()).find(f".//{COUNTS_FROM}") is None
+
+
+def test_the_page_of_a_case_has_the_stated_time(story: Story) -> None:
+    story.submit()
+    story.tick()
+    say(story, "N1", APPROVED, story.clock() + _HOURS_AHEAD)
+    console = Console(story.house.hub)
+    console.add_account("han", ("party", story.case().declarant), "filer")
+    browser, address = console.sign_in("han"), f"/console/cases/{story.case().number}"
+    (line,) = re.findall(
+        r'states <time datetime="([^"]+)">[^<]+</time>, which was ahead', browser.get(address).text
+    )
+    assert datetime.fromisoformat(line) == story.clock() + _HOURS_AHEAD
+    browser.post("/console/language", language="ko")
+    assert "시계보다 앞섰음" in browser.get(address).text
