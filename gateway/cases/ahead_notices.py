@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-#: How far a clock may be ahead of the hub's without a word: as far as the Timestamp of a signed call may be.
-_CLOCK_TOLERANCE: Final = timedelta(minutes=1)
+#: How far a clock may be ahead of the hub's without a word, as in the other rules on time.
+_CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 #: Differences that are as near to each other are those of one clock: notices may be under way so long.
 _LONGEST_WAY: Final = timedelta(minutes=10)
 

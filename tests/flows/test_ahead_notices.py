@@ -100,7 +100,7 @@ def test_a_changed_time_of_a_notice_ahead_is_found(story: Story) -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations(range(1, 4))), ids=str)
-@pytest.mark.parametrize("ahead", [_HOURS_AHEAD, timedelta(seconds=90), timedelta(seconds=30)], ids=str)
+@pytest.mark.parametrize("ahead", [_HOURS_AHEAD, timedelta(minutes=6), timedelta(seconds=30)], ids=str)
 def test_notices_of_one_clock_that_is_ahead_keep_their_order(
     story: Story, order: tuple[int, ...], ahead: timedelta
 ) -> None:
@@ -119,7 +119,7 @@ def test_notices_of_one_clock_that_is_ahead_keep_their_order(
 
 
 @BOTH
-@pytest.mark.parametrize("fast", [0.001, 1, 59, 61, 300])
+@pytest.mark.parametrize("fast", [0.001, 61, 299, 301])
 def test_another_clock_that_is_a_little_fast_corrects_it(story: Story, fast: float) -> None:
     story.submit()
     story.tick()

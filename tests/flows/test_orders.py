@@ -29,7 +29,7 @@ def notice(number: int, status: str, *said: tuple[int, str, DecisionCode], deadl
     """Return notice `number`, issued at that minute."""
     return Notice(
         f"N{number}",
-        START + timedelta(minutes=number),
+        START + timedelta(minutes=number - 20),
         status,
         tuple(Decision(item, law, code, f"P{number}") for item, law, code in said),
         deadline=START + timedelta(days=deadline) if deadline else None,
