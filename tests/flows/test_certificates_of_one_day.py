@@ -47,8 +47,8 @@ def count_notices(story: Story) -> int:
 
 @BOTH
 def test_each_correction_of_a_day_counts(story: Story) -> None:
-    spoken = [("180500", "5", "R01"), ("180700", "7", "R02"), ("180900", "9", "R02"), ("181000", "9", "R03"),
-              ("181100", "9", "R01")]  # fmt: skip
+    spoken = [("175000", "5", "R01"), ("175200", "7", "R02"), ("175400", "9", "R02"), ("175600", "9", "R03"),
+              ("175800", "9", "R01")]  # fmt: skip
     before = count_notices(story)
     for _ in range(2):  # a repeat changes nothing
         for one in spoken:

@@ -226,7 +226,7 @@ class AskedRun(LineRun):
             self._decide(names[which % len(names)], agency, number, code, minute)
 
     def _decide(self, name: str, agency: str, number: int, code: str, minute: int) -> None:
-        moment = self.story.clock() + timedelta(minutes=minute)
+        moment = self.story.clock() + timedelta(seconds=30 * minute)
         one = Decision(ITEMS[agency], LAWS[agency], DecisionCode(code), f"P-{name}-{agency}")
         notice = Notice(
             f"{name}-{agency}-{number:03}", moment, "R04" if code == "REJECTED" else "R01", (one,)

@@ -264,7 +264,7 @@ class CaseRun:
         place = self.places[agency]
         law = LAWS[place.agency]
         said = () if code is None else (Decision(place.item, law, DecisionCode(code), "P"),)
-        at = self.story.clock() + timedelta(minutes=minute)
+        at = self.story.clock() + timedelta(seconds=30 * minute)
         return Notice(f"{self.name}-{agency}-{number:03}", at, status, said)
 
     def _do_decide(self, agency: str, number: int, code: str, minute: int) -> None:

@@ -189,7 +189,7 @@ class FeeRun:
     ) -> None:
         agency, _ = FEES[name]
         code = _CODES[step]["application" if name == GATE else "inspection"]
-        at = self.story.clock() + timedelta(minutes=minute)
+        at = self.story.clock() + timedelta(seconds=30 * minute)
         deadline = None if due is None else self.story.clock() + timedelta(minutes=due)
         notice = Notice(f"{self.name}-{agency}-{number:03}", at, code, deadline=deadline, fee=fee)
         wanted = self._expect(name, step, notice)
@@ -350,7 +350,7 @@ class FeeRun:
         if row is None or row.number not in [one["order"] for one in self.provider.list_calls("orders")]:
             return
         model, money = self.models[name], FEES[name][1]
-        at, key = self.story.clock() + timedelta(minutes=minute), f"P-{row.number}-{mark}"
+        at, key = self.story.clock() + timedelta(minutes=min(minute, 0)), f"P-{row.number}-{mark}"
         wanted = model.pay(key, money.amount, at)
         event = ProviderEvent("paid", row.number, key, money, at)
         found = apply_provider_event(self.story.hub, event)

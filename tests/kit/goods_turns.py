@@ -214,7 +214,7 @@ class ReleaseRun(GoodsRun):
         return ParentModel(whole)
 
     def _do_say(self, agency: str, number: int, code: str, minute: int) -> None:
-        item, at = ITEMS[agency], self.story.clock() + timedelta(minutes=minute)
+        item, at = ITEMS[agency], self.story.clock() + timedelta(seconds=30 * minute)
         notice = f"{self.name}-{agency}-{number:03}"
         conditions = ("keep dry",) if code == "APPROVED_WITH_CONDITIONS" else ()
         one = Decision(item, LAWS[agency], DecisionCode(code), f"P-{notice}", conditions=conditions)
@@ -321,7 +321,7 @@ class ResultRun(GoodsRun):
 
     def say(self, agency: str, mark: str, number: int, quantity: str | None, minute: int) -> None:
         """Let an agency approve a quantity under a number of its own, or reject it."""
-        at: datetime = self.story.clock() + timedelta(minutes=minute)
+        at: datetime = self.story.clock() + timedelta(seconds=30 * minute)
         code = DecisionCode.REJECTED if quantity is None else DecisionCode.APPROVED
         amount = None if quantity is None else Decimal(quantity)
         unit = None if quantity is None else "KGM"

@@ -78,7 +78,7 @@ class LineRun(GoodsRun):
         return agency, f"{self.name}-{number}"
 
     def _do_say(self, mark: str, number: int, quantity: str | None, minute: int) -> None:
-        moment: datetime = self.story.clock() + timedelta(minutes=minute)
+        moment: datetime = self.story.clock() + timedelta(seconds=30 * minute)
         agency, named = self._certificate(mark)
         code = DecisionCode.REJECTED if quantity is None else DecisionCode.APPROVED
         amount = None if quantity is None else Decimal(quantity)

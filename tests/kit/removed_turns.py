@@ -171,7 +171,7 @@ class RemovedRun(GoodsRun):
         return f"{self.name}-Y"
 
     def _do_decide(self, number: int, quantity: str | None, minute: int) -> None:
-        at = self.story.clock() + timedelta(minutes=minute)
+        at = self.story.clock() + timedelta(seconds=30 * minute)
         amount = None if quantity is None else Decimal(quantity)
         code = DecisionCode.REJECTED if amount is None else DecisionCode.APPROVED
         unit = None if amount is None else "KGM"
