@@ -74,15 +74,22 @@ _IN_ACCESS, _IN_OPEN, _IN_NONBLOCK = 0x1, 0x20, 0o4000
 
 
 class Ear:
-    """Hears the audit events of this process while it listens; a hook cannot be taken away again."""
+    """Hears the audit events of this process while it listens; a hook cannot be taken away again.
 
-    def __init__(self) -> None:
+    Without `hears_all_threads` it hears the thread alone that lets it listen: a hub that another test keeps
+    open in the same process has threads that go on with their work.
+    """
+
+    def __init__(self, *, hears_all_threads: bool = True) -> None:
         self.heard: list[tuple[str, str]] = []
         self._listening = False
+        self._hears_all_threads = hears_all_threads
+        self._thread_id = 0
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
-        if self._listening and event in AUDITED:
+        is_heard_thread = self._hears_all_threads or threading.get_ident() == self._thread_id
+        if self._listening and event in AUDITED and is_heard_thread:
             self._listening = False  # what the words of an argument cost is not listened to
             try:
                 self.heard.append((event, repr(args[:1])[1:-2][:300] if args else ""))
@@ -91,6 +98,7 @@ class Ear:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
+        self._thread_id = threading.get_ident()
         self._listening = True
         try:
             yield

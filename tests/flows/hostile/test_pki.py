@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -42,6 +41,7 @@ from gateway.wire import DS
 from gateway.xmlsec import key_info
 from gateway_conformance.pki import CertificationAuthority, make_authority
 from tests.flows.hostile.neighbours import trap
+from tests.flows.hostile.outbound_watch import Ear
 from tests.kit.house import EBMS2, START, House, Neighbour, authority, signer_named
 from tests.pki.certificate_forgery import DAY, HOUR, Forgery, crl, entry, name
 
@@ -307,15 +307,7 @@ def pointing(url: str) -> Forgery:
     )
 
 
-_asked: list[str] = []
-
-
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
-        _asked.append(f"{event} {arguments[1:]}")
-
-
-sys.addaudithook(_audit)
+_EAR = Ear(hears_all_threads=False)
 INSIDE = (
     "http://169.254.169.254/latest",
     "file:///etc/passwd",
@@ -326,14 +318,15 @@ INSIDE = (
 
 def test_addresses_in_certificates_are_never_asked(register: Register) -> None:
     with trap() as caught:
-        del _asked[:]
+        _EAR.heard.clear()
         said = []
-        for url in (caught.url, *INSIDE):
-            signer = signer_of(pointing(url), authority())
-            said.append(register.says(register.know(signer)))
-            said.append(register.says(signer_of(pointing(url), authority())))
+        with _EAR.listening():
+            for url in (caught.url, *INSIDE):
+                signer = signer_of(pointing(url), authority())
+                said.append(register.says(register.know(signer)))
+                said.append(register.says(signer_of(pointing(url), authority())))
         assert caught.caught == 0
-    assert _asked == []
+    assert [event for event, _ in _EAR.heard if event.startswith(("socket.", "urllib."))] == []
     assert set(said[1::2]) == {"GW209"}
     assert set(said[::2]) <= {"", "GW208"}, "a list from elsewhere than these points says nothing of them"
 

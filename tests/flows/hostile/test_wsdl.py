@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from gateway_conformance.hostile import ReplyServer
 from gateway_conformance.hostile.reply_attacks.hostile_partner import REPLIES
 from gateway_conformance.hostile.reply_attacks.soap_replies import AgencyReplyForger
 from tests.flows.hostile.neighbours import PATIENT, Trap, agency_forger, trap
+from tests.flows.hostile.outbound_watch import Ear
 from tests.kit.house import Clock, signer_named
 
 TEMPLATE = get_data_folder("wsdl").joinpath("agency-template.wsdl").read_bytes()
@@ -167,40 +168,51 @@ TAKEN: dict[str, Any] = {
 }
 
 
+_EAR = Ear(hears_all_threads=False)
+_REACHING = ("open", "socket.connect", "socket.getaddrinfo", "urllib.Request")
+
+
 @pytest.fixture
-def opened() -> Iterator[list[str]]:
-    """Give every file opened and every address asked for from now on, as Python's audit tells."""
-    _listeners.append([])
-    yield _listeners[-1]
-    _listeners.pop()
-
-
-_listeners: list[list[str]] = []
-
-
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if _listeners and event in ("open", "socket.connect", "socket.getaddrinfo", "urllib.Request"):
-        _listeners[-1].append(f"{event} {arguments[0] if event == 'open' else arguments[1:]}")
-
-
-sys.addaudithook(_audit)
+def heard_events() -> Iterator[list[tuple[str, str]]]:
+    """Give the audit events of the thread of the test from now on, each with what it is about."""
+    _EAR.heard.clear()
+    with _EAR.listening():
+        yield _EAR.heard
 
 
 @pytest.mark.parametrize("make", [*REFUSED.values(), *TAKEN.values()], ids=[*REFUSED, *TAKEN])
-def test_a_hostile_wsdl_fetches_nothing(tmp_path: Path, make: Any, opened: list[str]) -> None:
+def test_a_hostile_wsdl_fetches_nothing(
+    tmp_path: Path, make: Any, heard_events: list[tuple[str, str]]
+) -> None:
     """Even one whose digest an operator has pinned."""
     with trap() as caught:
         data = make(caught.url)
         share = own(tmp_path, data)
-        del opened[:]
+        heard_events.clear()
         file = WsdlFile("own.wsdl", hashlib.sha256(data).hexdigest(), (share,))
         if make in REFUSED.values():
             refusal(file)
         else:
             assert load_contract(file).compose_envelope(CANCEL)
         assert caught.caught == 0
-    outside = [one for one in opened if not re.search(r"own\.wsdl|site-packages|/gateway/|\.pyc?\b", one)]
+    outside = [
+        (event, place)
+        for event, place in heard_events
+        if event in _REACHING and not re.search(r"own\.wsdl|site-packages|/gateway/|\.pyc?\b", place)
+    ]
     assert outside == []
+
+
+def test_a_file_that_another_thread_opens_is_not_heard(
+    tmp_path: Path, heard_events: list[tuple[str, str]]
+) -> None:
+    mark = tmp_path / "acknowledged.json"
+    writer = threading.Thread(target=lambda: mark.write_text("{}"))
+    writer.start()
+    writer.join()
+    assert not any("acknowledged" in place for _, place in heard_events)
+    mark.read_text()
+    assert [place for event, place in heard_events if event == "open"] == [repr(str(mark))]
 
 
 def test_an_address_changed_in_the_wsdl_changes_nothing(caught_by: Trap, tmp_path: Path) -> None:
