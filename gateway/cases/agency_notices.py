@@ -77,6 +77,7 @@ class Notice:
     its decisions are about all items that the hub knew under the agency's number. One that `states_day` alone
     has the first instant of this day as `issued_at` until it has its place (`gateway.cases.day_notices`).
     `counts_at` is the time from which it counts where the hub has chosen that before it is applied.
+    `direction` is import or export, where the agency's document says of which declarations it is.
     """
 
     number: str
@@ -93,6 +94,7 @@ class Notice:
     whole: bool = field(default=False, compare=False)
     states_day: bool = field(default=False, compare=False)
     counts_at: datetime | None = field(default=None, compare=False)
+    direction: str | None = field(default=None, compare=False)
 
 
 AgencyAnswer = AgencyAcknowledgment | Notice

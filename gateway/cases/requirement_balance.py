@@ -27,7 +27,7 @@ from gateway.errors import (
     Problem,
 )
 from gateway.harmonize import UnitTable, format_decimal, round_fraction
-from gateway.wire import WCO_DEC, PointerIndex, read_leaf_text
+from gateway.wire import WCO_DEC, PointerIndex, are_opposite, read_declared_direction, read_leaf_text
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _SHIPMENT: Final = f"{_DEC}GoodsShipment"
@@ -58,13 +58,15 @@ class RequirementUse:
 class DeclaredUses:
     """The uses of requirements by a declaration, and the ids of its importer and exporter, where given.
 
-    `day` is the day on which it arrived, where that is known.
+    `day` is the day on which it arrived, where that is known; `direction` is import or export, None where its
+    type says neither.
     """
 
     uses: tuple[RequirementUse, ...] = ()
     importer: str = ""
     exporter: str = ""
     day: date | None = None
+    direction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class RequirementBalance:
     `unlimited` requirement was approved without a quantity: it cannot run out. A `suspended` one waits until
     its agency says whether it cancels the application. A `reopened` one was approved for an application that
     was amended later: it is valid again when its agency approves the application again. One that `rejects`
-    carries an agency's decision that rejects the items that use it.
+    carries an agency's decision that rejects the items that use it. `direction` is that of the declaration
+    for which it was approved; None where that is not known, as for a requirement that was registered.
     """
 
     agency: str
@@ -98,6 +101,7 @@ class RequirementBalance:
     suspended: bool = False
     reopened: bool = False
     rejects: bool = False
+    direction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,8 @@ def read_declared_uses(declaration: etree._Element, agencies: Container[str] = (
         if (use := _read_use(item, document, pointers, agencies)) is not None
     )
     importer = _read_text(declaration, f"{_SHIPMENT}/{_DEC}Importer/{_DEC}ID")
-    return DeclaredUses(uses, importer, _read_text(declaration, f"{_DEC}Exporter/{_DEC}ID"))
+    exporter = _read_text(declaration, f"{_DEC}Exporter/{_DEC}ID")
+    return DeclaredUses(uses, importer, exporter, direction=read_declared_direction(declaration))
 
 
 def _read_use(
@@ -213,9 +218,7 @@ def validate_declared_uses(
             warnings.append(Finding(REQUIREMENT_UNKNOWN, detail, use.pointer))
             unknown_uses.append(use)
             continue
-        requirement = _choose_requirement(
-            use, candidates, {declared_uses.importer, declared_uses.exporter}, day
-        )
+        requirement = _choose_requirement(use, candidates, declared_uses, day)
         if isinstance(requirement, Finding):
             problems.append(requirement)
             continue
@@ -232,14 +235,22 @@ def validate_declared_uses(
 
 
 def _choose_requirement(
-    use: RequirementUse, candidates: Sequence[RequirementBalance], holders: Container[str], day: date
+    use: RequirementUse, candidates: Sequence[RequirementBalance], declared_uses: DeclaredUses, day: date
 ) -> RequirementBalance | Finding:
     """Return the requirement that a use means, or the reason why it may not use it."""
+    holders = {"", declared_uses.importer, declared_uses.exporter}
+    own_balances = [balance for balance in candidates if balance.holder in holders]
+    if not own_balances:
+        detail = f"requirement {use.number} was issued to another importer or exporter"
+        return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     permitted_balances = [
-        balance for balance in candidates if not balance.holder or balance.holder in holders
+        balance for balance in own_balances if not are_opposite(balance.direction, declared_uses.direction)
     ]
     if not permitted_balances:
-        detail = f"requirement {use.number} was issued to another importer or exporter"
+        detail = (
+            f"requirement {use.number} of {own_balances[0].agency} was approved for "
+            f"{own_balances[0].direction}; the declaration is an {declared_uses.direction} declaration"
+        )
         return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if len(permitted_balances) > 1:
         agencies = " and ".join(sorted(balance.agency for balance in permitted_balances))

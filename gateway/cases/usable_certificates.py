@@ -30,7 +30,8 @@ _MAX_NUMBER_LENGTH = 70
 class RequirementResult:
     """One decision of a notice about a requirement, and the words of the notice.
 
-    `requirement_id` is the row of the requirement.
+    `requirement_id` is the row of the requirement. `direction` is import or export, None where the agency did
+    not say of which declarations it is.
     """
 
     requirement_id: int
@@ -39,6 +40,7 @@ class RequirementResult:
     issued_at: datetime
     notice_number: str
     text: str = ""
+    direction: str | None = None
 
     @property
     def rank(self) -> NoticeOrder:

@@ -151,6 +151,7 @@ from .split.submission_index import index_submission as index_submission
 from .split.submission_split import AgencyRequest as AgencyRequest
 from .split.submission_split import SplitResult as SplitResult
 from .split.submission_split import compile_request_schemas as compile_request_schemas
+from .split.submission_split import describe_opposite_direction as describe_opposite_direction
 from .split.submission_split import make_placeholder_numbers as make_placeholder_numbers
 from .split.submission_split import split_submission as split_submission
 from .split.submission_split import write_requests as write_requests

@@ -22,7 +22,6 @@ from .need_judgement import NeedFinding as NeedFinding
 from .need_judgement import NeedJudgement as NeedJudgement
 from .need_judgement import StatedDisclaimer as StatedDisclaimer
 from .need_judgement import evaluate_needs as evaluate_needs
-from .need_judgement import find_declared_direction as find_declared_direction
 from .need_judgement import read_declared_goods as read_declared_goods
 from .need_table_reader import MAX_MISTAKES as MAX_MISTAKES
 from .need_table_reader import CheckedTable as CheckedTable

@@ -29,7 +29,14 @@ from gateway.errors import (
     Problem,
 )
 from gateway.needs.need_index import DocumentNeed, GoodsQuery, NeedIndex
-from gateway.wire import WCO_DEC, WCO_MD, read_leaf_text, read_tariff_code
+from gateway.wire import (
+    TYPE_CODE_POINTER,
+    WCO_DEC,
+    WCO_MD,
+    read_declared_direction,
+    read_leaf_text,
+    read_tariff_code,
+)
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _MD: Final = f"{{{WCO_MD}}}"
@@ -37,8 +44,6 @@ _TARIFF_CODE: Final = re.compile(r"[0-9]{2,18}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _SEQUENCE_NUMBER: Final = re.compile(r"\+?0*([0-9]{1,9})(?:\.0*)?")
 _FULL_CODE_LENGTH: Final = 10
-#: The first letters of the type of a declaration, and the document codes of the Korean forms.
-_DIRECTION_BY_TYPE: Final = {"IM": "import", "EX": "export", "929": "import", "830": "export"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +75,10 @@ def read_declared_goods(declaration: etree._Element) -> DeclaredGoods:
     country = None if metadata is None else _read_child_text(metadata, f"{_MD}ResponsibleCountryCode")
     items = _list_grandchildren(declaration, f"{_DEC}GoodsShipment", f"{_DEC}GovernmentAgencyGoodsItem")
     return DeclaredGoods(
-        find_declared_direction(_read_child_text(declaration, f"{_DEC}TypeCode")),
+        read_declared_direction(declaration),
         country if country and _COUNTRY.fullmatch(country) else None,
         tuple([_read_goods_item(element, position) for position, element in enumerate(items, 1)]),
     )
-
-
-def find_declared_direction(type_code: str) -> str | None:
-    """Return the direction of a declaration by its type code (import or export); None for another one."""
-    return _DIRECTION_BY_TYPE.get(type_code) or _DIRECTION_BY_TYPE.get(type_code[:2].upper())
 
 
 def _read_goods_item(element: etree._Element, position: int) -> GoodsItem:
@@ -218,7 +218,7 @@ def evaluate_needs(
     judgement = NeedJudgement(direction, tables=tuple(table.label for table in need_index.list_tables(day)))
     if direction is None:
         detail = "the type of the declaration says neither import nor export, so its needs are not known"
-        judgement.findings.append(NeedFinding(DOCUMENT_PERHAPS_NEEDED, detail, "42A/D013"))
+        judgement.findings.append(NeedFinding(DOCUMENT_PERHAPS_NEEDED, detail, TYPE_CODE_POINTER))
     else:
         _Judgement(judgement, need_index, direction, frozenset(certified_laws), day).judge_goods(
             goods, applications, disclaimers

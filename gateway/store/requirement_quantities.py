@@ -166,6 +166,7 @@ _GRANTING: Final = (
         (cases.c.state == "WITHDRAWN").label("withdrawn"),
         COUNTING.label("counts"),
         case((_IS_TOLD, cases.c.detail)).label("told"),
+        cases.c.document.label("declaration_type"),
     )
     .select_from(decisions.join(agency_requests).join(cases))
     .where(
@@ -323,7 +324,10 @@ def lock_requirements(conn: Connection, requirement_ids: Collection[int]) -> Seq
 
 
 class GrantingDecisionRow(DecisionRow, Protocol):
-    """A decision that approves a quantity, with its application."""
+    """A decision that approves a quantity, with its application.
+
+    `declaration_type` is the type code of the declaration with the application.
+    """
 
     number: str
     quantity: str
@@ -335,6 +339,7 @@ class GrantingDecisionRow(DecisionRow, Protocol):
     withdrawn: bool
     counts: bool
     told: Any
+    declaration_type: str
 
 
 def list_granting_decisions(conn: Connection, numbers: Collection[str]) -> Sequence[GrantingDecisionRow]:

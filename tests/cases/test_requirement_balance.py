@@ -151,6 +151,44 @@ def test_the_number_of_two_agencies_is_not_guessed():
     assert unknown.detail == "the ledger does not know requirement C of KPTA; nothing is written off"
 
 
+@pytest.mark.parametrize(
+    ("approved_for", "declared", "is_used"),
+    [
+        ("import", "import", True),
+        ("export", "export", True),
+        ("import", "export", False),
+        ("export", "import", False),
+        (None, "import", True),
+        ("export", None, True),
+    ],
+)
+def test_a_certificate_is_used_in_its_direction_alone(
+    approved_for: str | None, declared: str | None, is_used: bool
+):
+    known = replace(balance(("1", "KGM")), direction=approved_for)
+    judged = validate_declared_uses(
+        DeclaredUses((use("1", "KGM"),), direction=declared), [known], TODAY, UNITS
+    )
+    assert len(judged.usable_uses) == is_used
+    words = (
+        f"requirement C of KFDA was approved for {approved_for}; the declaration is an {declared} declaration"
+    )
+    assert [(finding.problem.id, finding.detail) for finding in judged.problems] == (
+        [] if is_used else [("GW412", words)]
+    )
+
+
+def test_of_two_certificates_of_one_number_the_direction_names_the_one_that_is_used():
+    kfda, kpta = (
+        replace(balance(("1", "KGM"), agency=agency), direction=direction)
+        for agency, direction in (("KFDA", "import"), ("KPTA", "export"))
+    )
+    for direction, agency in (("import", "KFDA"), ("export", "KPTA")):
+        declared = DeclaredUses((use("1", "KGM"),), direction=direction)
+        judged = validate_declared_uses(declared, [kfda, kpta], TODAY, UNITS)
+        assert [used.agency for _, used in judged.usable_uses] == [agency]
+
+
 def judge_traders(*known: RequirementBalance, importer: str = "I", exporter: str = "E") -> ValidatedUses:
     """Judge a declaration of an importer and an exporter that uses certificate C."""
     return validate_declared_uses(DeclaredUses((use("1", "KGM"),), importer, exporter), known, TODAY, UNITS)

@@ -229,6 +229,19 @@ def test_a_submission_is_checked_item_by_item(capsys: Output, tmp_path: Path, ta
     assert "`gateway submission check FILE --home DIR` says what it will say" in str(changed["warnings"])
 
 
+def test_applications_of_the_other_direction_are_named(capsys: Output, tmp_path: Path) -> None:
+    file = tmp_path / "submission.xml"
+    text = SAMPLE.read_text("utf-8")
+    file.write_text(text.replace("<TypeCode>IMA<", "<TypeCode>EXA<"), "utf-8")
+    # No table is in force on that day: the direction is judged without one, too.
+    for day in ("2026-11-22", "2010-01-01"):
+        told = run(capsys, "rules", "check", str(file), "--date", day, status=1)
+        errors = [(one["id"], one["pointer"]) for one in told["missing"] if one["id"] == "GW404"]
+        assert errors == [("GW404", f"APP[{number}]") for number in range(1, text.count("<Application ") + 1)]
+        assert "is for import (수입), and the declaration is for export" in told["missing"][0]["message"]
+        assert not [one for one in told["warnings"] if one["id"] == "GW511"], "they are not sent on"
+
+
 @pytest.mark.parametrize(
     ("day", "words"), [("2010-01-01", "no table is in force on 2010-01-01"), ("2026-11-22", "a test edition")]
 )

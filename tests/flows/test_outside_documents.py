@@ -16,9 +16,10 @@ from gateway.hub import Hub, apply_agency_document
 from gateway.hub.answers.delivered_notices import read_agency_document
 from gateway.store import make_engine, read_transaction, requirement_quantities, requirement_results
 from gateway.store.decisions import decisions
+from tests.flows.craft import all_of, text
 from tests.flows.test_delivered_notices import Window, asking, make_document, rejecting
 from tests.flows.test_outside_results import name, requirement, say
-from tests.flows.test_requirement_ledger import used_of
+from tests.flows.test_requirement_ledger import told, used_of, using
 from tests.kit.databases import BOTH, Templates
 from tests.kit.kills import die_at
 from tests.kit.story import Story
@@ -116,7 +117,35 @@ def test_a_certificate_is_a_result_without_application(
         assert one.story.outcome() == ("APPROVED", {1: "APPROVED"})
         assert used_of(one.story, NUMBER) == {"KGM": "40"}
         assert one.story.evidence("requirement", requirement(one.story).id) == ["reply", "joined"]
-    assert rows(own.story) == rows(ours.story)
+    stored = rows(own.story)
+    # The document alone says of which declarations the certificate is.
+    assert [row["said"].pop("direction") for row in stored["requirement_results"]] == ["import"]
+    assert stored == rows(ours.story)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", ["document", "declaration"])
+def test_a_certificate_of_a_document_for_import_is_none_of_an_export(story: Story, first: str) -> None:
+    window, export = Window(story), text(".//{*}Declaration/{*}TypeCode", "EXA")
+
+    def declare_export() -> None:
+        change = all_of(using("D1", (1, NUMBER, "40", "KGM")), export)
+        story.submit(story.submission(change), attach=False)
+        story.tick(seconds=1)
+
+    if first == "declaration":
+        declare_export()
+    assert b"DeliverNoticeResponse" in window.call("KFDA", "DeliverNotice", certificate((1, "100", "")))
+    if first == "document":
+        declare_export()
+        ((problem, _, words),) = told(story)
+        sentence = "was approved for import; the declaration is an export declaration"
+        assert (problem, words) == ("GW412", f"requirement {NUMBER} of KFDA {sentence}")
+    story.tick(seconds=1)
+    assert used_of(story, NUMBER) == {}
+    name(story, "D2")
+    story.tick()
+    assert used_of(story, NUMBER) == {"KGM": "40"}
 
 
 def valid_until(document: etree._Element, day: str) -> etree._Element:
@@ -305,10 +334,10 @@ def test_what_is_no_result_is_refused_with_its_place(
 def test_a_comment_cuts_no_number(story: Story) -> None:
     """A signature does not cover comments, so that anybody may put one into a number on its way."""
     document = certificate((1, "100", ""))
-    for path, text, tail in (("{*}ID", "2026", "-118"), ("{*}Declaration/{*}ID", "FOOD-20", "26-77")):
+    for path, content, tail in (("{*}ID", "2026", "-118"), ("{*}Declaration/{*}ID", "FOOD-20", "26-77")):
         leaf = document.find(path)
         assert leaf is not None
-        leaf.text = text
+        leaf.text = content
         leaf.append(etree.Comment("x"))
         leaf[0].tail = tail
     read = read_agency_document(story.hub, "KFDA", document)

@@ -206,7 +206,7 @@ def test_each_bad_submission_is_found_out_and_where(name: str) -> None:
 
 def kinds(document: DocumentMapping) -> Iterator[str]:
     """Yield the kinds of constraint that a document has, by the names that cases give them."""
-    yield from ("unknown field", "declared already", "foreign item", "common missing")
+    yield from ("unknown field", "declared already", "foreign item", "other direction", "common missing")
     if any(need.when is not None for need in document.needs):
         yield "common missing on condition"
     for ask in walk_fields(document.asks):

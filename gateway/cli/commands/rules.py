@@ -38,7 +38,15 @@ from gateway.cli.shared_options import (
     read_period,
 )
 from gateway.cli.verb_groups import Arguments, verb
-from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, OUR_MISTAKE, GatewayError
+from gateway.errors import (
+    CODE_UNKNOWN,
+    DOCUMENT_INVALID,
+    DOCUMENT_PERHAPS_NEEDED,
+    OUR_MISTAKE,
+    RULE_BROKEN,
+    GatewayError,
+)
+from gateway.harmonize import MappingBundle, describe_opposite_direction
 from gateway.hub import (
     DecisionRules,
     evaluate_document_needs,
@@ -52,6 +60,7 @@ from gateway.needs import (
     DocumentNeed,
     GoodsQuery,
     LawBook,
+    NeedFinding,
     NeedJudgement,
     NeedRow,
     NeedTable,
@@ -70,7 +79,7 @@ from gateway.operations import (
     load_need_table,
 )
 from gateway.store import dated_editions, read_transaction
-from gateway.wire import SUB, WCO_DEC, ElementLocations, parse_xml
+from gateway.wire import SUB, WCO_DEC, ElementLocations, parse_xml, read_declared_direction
 
 _TARIFF_DIGITS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
 _FULL_CODE_LENGTH: Final = 10
@@ -236,13 +245,25 @@ def judge_file_needs(root: etree._Element, need_rules: AskedRules, day: date) ->
     index, bundle = need_rules.index, need_rules.bundle
     if root.tag == f"{{{SUB}}}Submission":
         submission: Submission = read_submission(root)
-        return evaluate_document_needs(
+        judgement = evaluate_document_needs(
             submission.declaration, submission.applications, submission.disclaimers, index, bundle, day
         )
+        judgement.findings[:0] = _list_opposite_applications(submission, bundle)
+        return judgement
     declaration = next(unwrap_request(root).iter(f"{{{WCO_DEC}}}Declaration"), None)
     if declaration is None:
         raise GatewayError(DOCUMENT_INVALID, "this is neither a submission nor a declaration", "/*")
     return evaluate_document_needs(declaration, (), (), index, bundle, day)
+
+
+def _list_opposite_applications(submission: Submission, bundle: MappingBundle) -> Iterator[NeedFinding]:
+    """Yield an error for each application that the direction of the declaration does not permit."""
+    direction = read_declared_direction(submission.declaration)
+    for application in submission.applications:
+        document = bundle.documents.get(application.document)
+        opposite = None if document is None else describe_opposite_direction(document, direction)
+        if opposite is not None:
+            yield NeedFinding(RULE_BROKEN, opposite, f"APP[{application.position}]", "error")
 
 
 def describe_judgement(
@@ -305,7 +326,7 @@ def _print_judgement(file: Path, judgement: NeedJudgement, need_rules: AskedRule
     """Print the needs of each item of a declaration, with missing documents and wrong disclaimers."""
     missing_count = sum(finding.kind != "warning" for finding in judgement.findings)
     verdict = (
-        f"{format_count(missing_count, 'document')} missing or disclaimed wrongly"
+        f"{format_count(missing_count, 'document')} missing, disclaimed wrongly or of the other direction"
         if missing_count
         else "nothing missing"
     )

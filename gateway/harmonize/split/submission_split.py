@@ -36,6 +36,7 @@ from gateway.wire import (
     find_violation,
     make_written_element,
     pack_element,
+    read_declared_direction,
     release_memory,
 )
 
@@ -75,6 +76,7 @@ def _find_element(xml: etree._Element, path: str) -> etree._Element | None:
 _SUB: Final = f"{{{SUB}}}"
 #: The number of goods items from which a request is a long one.
 _LONG: Final = 100
+_DIRECTION_NAMES: Final = {"import": "import (수입)", "export": "export (수출)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,17 @@ def _list_unmapped_applications(
             )
 
 
+def describe_opposite_direction(document: DocumentMapping, declared_direction: str | None) -> str | None:
+    """Return why a declaration of this direction has no application of a document; None where it may.
+
+    A declaration whose type says neither import nor export (None) may have applications of every document.
+    """
+    if declared_direction is None or declared_direction == document.direction:
+        return None
+    own, declared = _DIRECTION_NAMES[document.direction], _DIRECTION_NAMES[declared_direction]
+    return f"{document.id} is for {own}, and the declaration is for {declared}"
+
+
 def _order_applications(
     submission_index: SubmissionIndex, bundle: MappingBundle
 ) -> tuple[Collection[int], Collection[int]]:
@@ -296,6 +309,10 @@ def _write_request(
     """Return the request of `application` as octets, None where it has problems."""
     identity = str(application.get("id", ""))
     numbers = submission_index.list_item_numbers(application)
+    opposite = describe_opposite_direction(document, read_declared_direction(submission_index.declaration))
+    if opposite is not None:
+        pointer = submission_index.get_pointer(application)
+        trace.report_problem(RULE_BROKEN, opposite, pointer, identity, document.mark)
     answers = read_field_values(submission_index, document, bundle, trace, application)
     scope = Scope(submission_index, bundle.dictionary, answers, trace, identity, numbers, hub_values)
     for number in numbers:

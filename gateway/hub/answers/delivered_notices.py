@@ -185,7 +185,7 @@ def _read_result(
         if items
         else _list_said_subjects(hub, agency, stated_number[0], facts, document)
     )
-    notice = replace(make_notice(facts, bundle, subjects), whole=not items)
+    notice = replace(make_notice(facts, bundle, subjects), whole=not items, direction=document.direction)
     call_back = AgencyCallback(notice, requirement_number=stated_number[0])
     if not is_result_without_application(hub, agency, call_back):
         raise _make_unmatched_error(agency, number, number_xpath, _NO_RESULT)

@@ -30,6 +30,7 @@ from gateway.cases import (
     select_law_results,
 )
 from gateway.harmonize import UnitTable, format_decimal
+from gateway.hub.completion.placed_results import DIRECTION_KEY
 from gateway.hub.completion.standing_demands import (
     list_standing_numbers,
     make_standing_decisions,
@@ -73,6 +74,7 @@ def _make_result(row: ResultOfRequirementRow) -> RequirementResult:
         row.issued_at,
         row.notice_no,
         (row.said or {}).get("text", ""),
+        (row.said or {}).get(DIRECTION_KEY),
     )
 
 

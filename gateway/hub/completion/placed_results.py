@@ -18,6 +18,7 @@ from gateway.store import ResultOfRequirementRow, requirement_results
 
 DAY_KEY = "day_begins_at"
 STATED_KEY = "stated_at"
+DIRECTION_KEY = "direction"
 
 
 def read_day(row: ResultOfRequirementRow) -> datetime | None:

@@ -43,7 +43,6 @@ from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease, find_notice, require_row
 from gateway.hub.outbox.outgoing_calls import CUSTOMS
 from gateway.hub.submissions.forward import ComposedCall, compose_late_report, enqueue_late_report
-from gateway.needs import find_declared_direction
 from gateway.store import (
     AgencyRequestRow,
     CallRecord,
@@ -58,7 +57,7 @@ from gateway.store import (
     read_transaction,
     write_call_transaction,
 )
-from gateway.wire import check_clear_id
+from gateway.wire import check_clear_id, find_type_direction
 
 
 def apply_customs_answer(
@@ -102,7 +101,7 @@ def apply_customs_call(
         check_clear_id(call.notice.number, "NoticeNumber")
         _check_notice_items(case, call.notice)
         if call.is_clearance_result:
-            direction = find_declared_direction(case.document)
+            direction = find_type_direction(case.document)
             check_clearance_direction(call.notice, hub.rules.customs_codes, direction)
         now = hub.clock()
         digest = payloads.store_payload(conn, signed_reply.envelope, now)

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from gateway.cases import Decision, DecisionCode, Notice, check_issued_after_opening, read_subjects
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion.placed_results import DAY_KEY, read_day, read_stated_time
+from gateway.hub.completion.placed_results import DAY_KEY, DIRECTION_KEY, read_day, read_stated_time
 from gateway.hub.completion.standing_demands import read_stored_decision
 from gateway.notice_order import order_notice
 from gateway.store import (
@@ -107,6 +107,7 @@ def describe_notice(notice: Notice, decision: Decision) -> dict[str, Any]:
         "conditions": list(decision.conditions),
         **make_whole_marker(notice),
         **({DAY_KEY: notice.issued_at.isoformat()} if notice.states_day else {}),
+        **({DIRECTION_KEY: notice.direction} if notice.direction else {}),
     }
 
 

@@ -57,6 +57,7 @@ from gateway.store import (
     requirement_quantities,
     transitions,
 )
+from gateway.wire import are_opposite, find_type_direction, read_declared_direction
 
 _DECIDED: Final = ("DECIDED", "CLOSED")
 #: The final states in which no items leave a case any more, even after a later message.
@@ -70,7 +71,8 @@ def prepare_release(
     """Read the items that a child declaration takes of its parent; None without parent or for a withdrawal.
 
     `parent_codes` are the type codes of a document that names a parent. Raises GW416 for a parent that the
-    declarant does not have, that is withdrawn or refused, or whose declaration was removed.
+    declarant does not have, of the other direction, that is withdrawn or refused, or whose declaration was
+    removed.
     """
     declared_release = (
         None if submission.function == "1" else read_declared_release(submission.declaration, parent_codes)
@@ -83,6 +85,9 @@ def prepare_release(
             raise _make_parent_error(declared_release, "is no case of this declarant")
         if parent.functional_reference == submission.reference and parent.state != "REFUSED":
             raise _make_parent_error(declared_release, "is this case itself")
+        direction = read_declared_direction(submission.declaration)
+        if are_opposite(find_type_direction(parent.document), direction):
+            raise _make_parent_error(declared_release, f"is no {direction} declaration, as this one is")
         if parent.state in _ENDED:
             raise _make_parent_error(declared_release, f"is {parent.state}: nothing leaves of it any more")
         message = find_former_message(conn, parent)

@@ -53,6 +53,7 @@ from gateway.store import (
     requirement_quantities,
     requirement_results,
 )
+from gateway.wire import find_type_direction
 
 _REJECTED: Final = "rejected"
 #: The last day of a certificate was judged when the declaration arrived; its correction may come later.
@@ -113,6 +114,11 @@ def _make_balance(
         assert row.quantity is not None, "a registered requirement has a quantity"
         assert row.unit is not None, "the quantity of a registered requirement has a unit"
         granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
+    directions = {
+        find_type_direction(decision_row.declaration_type)
+        for decision_row, state in grants
+        if state is CertificateUsability.USABLE
+    } or {result.direction for result in approving_results}
     # A usable grant does not wait for the suspended or reopened ones.
     waiting_states = set() if granted or approving_results else {state for _, state in grants}
     suspended = CertificateUsability.SUSPENDED in waiting_states
@@ -130,6 +136,7 @@ def _make_balance(
         unlimited=not granted and bool(approving_results),
         reopened=reopened,
         rejects=DecisionCode.REJECTED in decided,
+        direction=directions.pop() if len(directions) == 1 else None,
     )
 
 

@@ -87,7 +87,7 @@ from gateway.store import (
     transitions,
     write_call_transaction,
 )
-from gateway.wire import find_day
+from gateway.wire import find_day, find_type_direction
 
 _ENDED: Final = ("REFUSED", "WITHDRAWN")
 
@@ -534,7 +534,7 @@ def _find_rejecting_requirement(awaited: AwaitedUseRow, balances: Iterable[Requi
 
 
 def _make_declared_uses(case: CaseRow, awaited: AwaitedUseRow) -> DeclaredUses:
-    """Return an awaited use as the only use of a declaration, with importer and exporter of the case."""
+    """Return an awaited use as the only use of a declaration, with traders and direction of the case."""
     use = RequirementUse(
         item=awaited.item,
         number=awaited.number,
@@ -544,4 +544,9 @@ def _make_declared_uses(case: CaseRow, awaited: AwaitedUseRow) -> DeclaredUses:
         agency=awaited.agency or "",
     )
     detail = case.detail or {}
-    return DeclaredUses((use,), detail.get("importer", ""), detail.get("exporter", ""))
+    return DeclaredUses(
+        (use,),
+        detail.get("importer", ""),
+        detail.get("exporter", ""),
+        direction=find_type_direction(case.document),
+    )

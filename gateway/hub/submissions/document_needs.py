@@ -29,7 +29,7 @@ from gateway.needs import (
     read_declared_goods,
 )
 from gateway.store import messages
-from gateway.wire import SUB, parse_xml, serialize_element
+from gateway.wire import SUB, are_opposite, parse_xml, read_declared_direction, serialize_element
 
 if TYPE_CHECKING:
     from gateway.hub.register.decision_rules import DecisionRules
@@ -203,8 +203,10 @@ def evaluate_document_needs(
 ) -> NeedJudgement:
     """Judge a declaration with these applications and disclaimers by the rules of need of a day.
 
-    An application of a document that the mappings do not have is left out: it is refused elsewhere.
+    An application of a document that the mappings do not have, or of the other direction, is left out: it is
+    refused elsewhere.
     """
+    direction = read_declared_direction(declaration)
     documents = tuple(
         FiledDocument(
             application.position,
@@ -215,6 +217,7 @@ def evaluate_document_needs(
         )
         for application in applications
         if (document_mapping := bundle.documents.get(application.document)) is not None
+        and not are_opposite(document_mapping.direction, direction)
     )
     stated_disclaimers = tuple(
         StatedDisclaimer(disclaimer.item, disclaimer.law, disclaimer.reason, disclaimer.text)

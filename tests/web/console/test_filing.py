@@ -202,6 +202,19 @@ def test_errors_stand_at_their_fields_with_their_labels(trader: Browser) -> None
         assert trader.get(unescape(link)).status_code == 200
 
 
+def test_a_document_of_the_other_direction_is_named_by_its_title(trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    send(trader, f"{path}/declaration", typed={"h/declaration.type": "EXA"})
+    for language, title in (("en", "Import declaration for food items, etc."), ("ko", "식품등의 수입신고서")):
+        trader.post("/console/language", language=language, next=path)
+        summary = trader.get(f"{path}?check=1").text
+        words = f"{FOOD} is for import (수입), and the declaration is for export (수출)"
+        assert f'/items">{FOOD}: {title}</a>: ' in summary
+        assert words in summary
+    send(trader, f"{path}/declaration", typed={"h/declaration.type": "IMA"})
+    assert "is for import" not in trader.get(f"{path}?check=1").text
+
+
 def test_what_was_typed_is_kept_also_where_it_is_wrong(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     markup = "<script>alert(1)</script>"

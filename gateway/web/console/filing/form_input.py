@@ -313,7 +313,9 @@ def make_title_finder(draft: Draft) -> Callable[[str], str]:
     labels = {form_field.name: choose_label(form_field) for form_field in _walk_form(draft)}
 
     def describe(key: str) -> str:
-        page = sections.get(find_field_page(key).partition("?")[0], "")
+        application, _, rest = key.partition("/")
+        path = f"documents/{application[2:]}" if rest == "items" else find_field_page(key).partition("?")[0]
+        page = sections.get(path, "")
         names = [part.partition("#")[0].removesuffix("@") for part in key.split("/")[1:]]
         label = next((labels[name] for name in reversed(names) if name in labels), "")
         return f"{page}: {label}" if page and label else label or page
