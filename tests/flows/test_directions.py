@@ -50,7 +50,6 @@ def grant(story: Story) -> None:
     decide(story, "50", DecisionCode.APPROVED, "N1")
 
 
-@pytest.mark.story("a document for import in an export declaration is refused, and no agency hears of it")
 @BOTH
 def test_an_application_of_the_other_direction_is_refused(story: Story) -> None:
     documents = ("KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP")

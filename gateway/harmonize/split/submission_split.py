@@ -246,8 +246,8 @@ def describe_opposite_direction(document: DocumentMapping, declared_direction: s
     """
     if declared_direction is None or declared_direction == document.direction:
         return None
-    own, declared = _DIRECTION_NAMES[document.direction], _DIRECTION_NAMES[declared_direction]
-    return f"{document.id} is for {own}, and the declaration is for {declared}"
+    served, declared = _DIRECTION_NAMES[document.direction], _DIRECTION_NAMES[declared_direction]
+    return f"{document.id} is for {served}, and the declaration is for {declared}"
 
 
 def _order_applications(

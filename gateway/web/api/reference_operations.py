@@ -41,7 +41,7 @@ class Document(AnswerModel):
     organisation: str
     title_ko: str
     title_en: str
-    direction: str = Field(description="import, export or both.")
+    direction: str = Field(description="import or export.")
     laws: list[str] = Field(description="The laws under which each item is decided.")
     fee: str = Field(description="When a fee is due: none, before_forwarding or before_result.")
 
