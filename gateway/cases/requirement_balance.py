@@ -27,7 +27,14 @@ from gateway.errors import (
     Problem,
 )
 from gateway.harmonize import UnitTable, format_decimal, round_fraction
-from gateway.wire import WCO_DEC, PointerIndex, are_opposite, read_declared_direction, read_leaf_text
+from gateway.wire import (
+    WCO_DEC,
+    PointerIndex,
+    are_opposite,
+    describe_direction,
+    read_declared_direction,
+    read_leaf_text,
+)
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _SHIPMENT: Final = f"{_DEC}GoodsShipment"
@@ -249,7 +256,7 @@ def _choose_requirement(
     if not permitted_balances:
         detail = (
             f"requirement {use.number} of {own_balances[0].agency} was approved for "
-            f"{own_balances[0].direction}; the declaration is an {declared_uses.direction} declaration"
+            f"{own_balances[0].direction}; this is {describe_direction(declared_uses.direction)}"
         )
         return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if len(permitted_balances) > 1:

@@ -13,6 +13,7 @@ from .calendar_texts import is_calendar_text as is_calendar_text
 from .currency_decimals import CURRENCY_DECIMALS as CURRENCY_DECIMALS
 from .declared_directions import TYPE_CODE_POINTER as TYPE_CODE_POINTER
 from .declared_directions import are_opposite as are_opposite
+from .declared_directions import describe_direction as describe_direction
 from .declared_directions import find_type_direction as find_type_direction
 from .declared_directions import read_declared_direction as read_declared_direction
 from .element_access import XPathIndex as XPathIndex

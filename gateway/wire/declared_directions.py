@@ -34,3 +34,8 @@ def read_declared_direction(declaration: etree._Element) -> str | None:
 def are_opposite(direction: str | None, other_direction: str | None) -> bool:
     """Return whether two directions differ; one that is not known (None) differs from none."""
     return direction is not None and other_direction is not None and direction != other_direction
+
+
+def describe_direction(direction: str | None) -> str:
+    """Return the words for a declaration of a direction; None: of a type that says neither."""
+    return f"an {direction} declaration" if direction else "a declaration of neither import nor export"

@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine, select
 
-from gateway.cases import AgencyCallback, SignedReply
+from gateway.cases import AgencyCallback, DecisionCode, SignedReply
 from gateway.errors import GatewayError
 from gateway.hub import Hub, apply_agency_document
 from gateway.hub.answers.delivered_notices import read_agency_document
@@ -123,23 +123,25 @@ def test_a_certificate_is_a_result_without_application(
     assert stored == rows(ours.story)
 
 
+def declare_export(story: Story) -> None:
+    """File an export declaration that uses 40 kg under the number."""
+    export = text(".//{*}Declaration/{*}TypeCode", "EXA")
+    change = all_of(using("D1", (1, NUMBER, "40", "KGM")), export)
+    story.submit(story.submission(change), attach=False)
+    story.tick(seconds=1)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("first", ["document", "declaration"])
 def test_a_certificate_of_a_document_for_import_is_none_of_an_export(story: Story, first: str) -> None:
-    window, export = Window(story), text(".//{*}Declaration/{*}TypeCode", "EXA")
-
-    def declare_export() -> None:
-        change = all_of(using("D1", (1, NUMBER, "40", "KGM")), export)
-        story.submit(story.submission(change), attach=False)
-        story.tick(seconds=1)
-
+    window = Window(story)
     if first == "declaration":
-        declare_export()
+        declare_export(story)
     assert b"DeliverNoticeResponse" in window.call("KFDA", "DeliverNotice", certificate((1, "100", "")))
     if first == "document":
-        declare_export()
+        declare_export(story)
         ((problem, _, words),) = told(story)
-        sentence = "was approved for import; the declaration is an export declaration"
+        sentence = "was approved for import; this is an export declaration"
         assert (problem, words) == ("GW412", f"requirement {NUMBER} of KFDA {sentence}")
     story.tick(seconds=1)
     assert used_of(story, NUMBER) == {}
@@ -224,14 +226,20 @@ def passed(code: str) -> etree._Element:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("agency", "laws"), [("FITI", ["24", "88"]), ("KTL", ["23"]), ("EMC", ["29", "77"]), ("NPQS", ["12"])]
+    ("agency", "laws", "direction"),
+    [
+        ("FITI", ["24", "88"], "import"),
+        ("KTL", ["23"], "import"),
+        ("EMC", ["29", "77"], None),
+        ("NPQS", ["12"], "export"),
+    ],
 )
 def test_a_code_that_no_mapping_knows_is_of_the_documents_without_one(
-    story: Story, agency: str, laws: list[str]
+    story: Story, agency: str, laws: list[str], direction: str | None
 ) -> None:
     read = read_agency_document(story.hub, agency, passed("GOVCBRZZ1"))
     ((number, notice),) = read.results
-    assert number == "T-1"
+    assert (number, notice.direction) == ("T-1", direction)
     assert [(one.item, one.law) for one in notice.decisions] == [(1, law) for law in laws]
 
 
@@ -404,3 +412,43 @@ def test_a_process_that_dies_over_a_certificate(story: Story, place: str) -> Non
     assert story.outcome() == ("APPROVED", {1: "APPROVED"})
     assert used_of(story, NUMBER) == {"KGM": "40"}
     assert len(rows(story)["requirement_results"]) == 1
+
+
+@pytest.mark.long
+def test_a_correction_without_direction_keeps_that_of_the_document(story: Story) -> None:
+    window = Window(story)
+    assert b"DeliverNoticeResponse" in window.call("KFDA", "DeliverNotice", certificate((1, "100", "")))
+    story.tick(seconds=60)
+    say(story, number=NUMBER, notice="R2", quantity="90", at=story.clock())
+    declare_export(story)
+    assert [problem for problem, _, _ in told(story)] == ["GW412"]
+    assert used_of(story, NUMBER) == {}
+
+
+@pytest.mark.long
+def test_an_export_that_a_refusal_rejected_takes_no_certificate_for_import(story: Story) -> None:
+    """The refusal states no direction, the certificate that corrects it does."""
+    declare_export(story)
+    case = story.case().id
+    say(story, DecisionCode.REJECTED, number=NUMBER, notice="R1")
+    story.tick(seconds=1)
+    assert story.outcome() == ("PARTIAL", {1: "REJECTED"})
+    story.tick(seconds=9 * 3600)
+    document = certificate((1, "100", ""), at="20261121030000")
+    assert b"DeliverNoticeResponse" in Window(story).call("KFDA", "DeliverNotice", document)
+    story.tick(seconds=1)
+    assert used_of(story, NUMBER) == {}
+    assert story.evidence("case", case).count("not_left") >= 1
+    assert "written_off" not in story.evidence("case", case)
+
+
+@pytest.mark.long
+def test_a_refusal_of_an_import_rejects_no_export(story: Story) -> None:
+    declare_export(story)
+    document = certificate((1, "", ""), status="R03")
+    assert b"DeliverNoticeResponse" in Window(story).call("KFDA", "DeliverNotice", document)
+    story.tick(seconds=1)
+    assert story.outcome()[0] == "APPROVED"
+    name(story, "D2")
+    story.tick()
+    assert [problem for problem, _, _ in told(story)] == ["GW412"], "an import is refused by it"

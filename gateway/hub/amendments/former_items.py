@@ -33,6 +33,12 @@ from gateway.cases import (
 from gateway.errors import CHANGE_NOT_NAMED, NAMED_NOT_CHANGED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
 from gateway.hub.submissions.document_needs import load_stored_submission, read_unless_removed
 from gateway.store import CaseRow, DeliveryRow, RequestWithFeesRow, item_releases, transitions
+from gateway.wire import (
+    TYPE_CODE_POINTER,
+    describe_direction,
+    find_type_direction,
+    read_declared_direction,
+)
 
 #: Where the row of a case has the message of its last amendment.
 _AMENDED_BY_KEY: Final = "amended_by"
@@ -78,7 +84,7 @@ def read_amended_items(
     `parent_codes` are the type codes of a document that names the parent of a child declaration.
     A `message` that brought that declaration itself is checked again: the case keeps its warnings.
     Without its octets, which retention may have removed, only the numbers are compared. Raises GW404,
-    GW419 or GW420 for items that an amendment may not have.
+    GW419 or GW420 for items that an amendment may not have, and for another direction than that of the case.
     """
     detail = case.detail or {}
     items = [int(item) for item in detail.get("items", ())]
@@ -86,6 +92,12 @@ def read_amended_items(
     used = UsedNumbers(int(stored_numbers["last"]), tuple(stored_numbers["removed"]))
     former_message_row_id = find_former_message(conn, case)
     former_submission = load_former_submission(conn, former_message_row_id)
+    former_direction = (
+        find_type_direction(case.document)
+        if former_submission is None
+        else read_declared_direction(former_submission.declaration)
+    )
+    check_same_direction(case.number, former_direction, read_declared_direction(submission.declaration))
     if former_submission is not None:
         check_item_numbers(former_submission.declaration, submission.declaration)
     is_child = read_declared_release(submission.declaration, parent_codes) is not None
@@ -93,6 +105,20 @@ def read_amended_items(
     if former_message_row_id == message:
         return AmendedItems(former_message_row_id, change, _list_amendment_warnings(detail))
     return AmendedItems(former_message_row_id, change, _list_pointer_warnings(former_submission, submission))
+
+
+def check_same_direction(case_number: str, former: str | None, changed: str | None) -> None:
+    """Raise GW404 where the changed declaration of a case has another direction than the one in force.
+
+    Documents, certificates, children and customs' results of the case are of that direction. A type that says
+    neither import nor export (None) is a direction of its own: no change leads past these comparisons.
+    """
+    if former != changed:
+        detail = (
+            f"case {case_number} is {describe_direction(former)}, and this is {describe_direction(changed)}: "
+            "withdraw the case, and file the goods as a new one"
+        )
+        raise GatewayError(RULE_BROKEN, detail, TYPE_CODE_POINTER)
 
 
 def _list_amendment_warnings(message_detail: Mapping[str, Any]) -> tuple[ReportedProblem, ...]:

@@ -347,9 +347,7 @@ def write_off_lost_uses(conn: Connection, units: UnitTable, case: CaseRow, now: 
     if case.outcome is None:
         return
     rejected = list_rejected_case_items(conn, case)
-    retaken = has_lost_uses(conn, case.id, rejected) and apply_decided_items(
-        conn, case.id, rejected, units, now
-    )
+    retaken = has_lost_uses(conn, case.id, rejected) and apply_decided_items(conn, case, rejected, units, now)
     if retaken and list_outside_decisions(conn, case.id):
         move_case(conn, units, case, "requirement", now, repeat_reason=f"taken {now.isoformat()}")
 
@@ -433,7 +431,7 @@ def _give_back_unapproved_uses(
         _give_back_items(conn, case, now)
         give_back_requirements(conn, case.id, "withdrawn", now)
         return
-    apply_decided_items(conn, case.id, locked_case.rejected_items, units, now)
+    apply_decided_items(conn, case, locked_case.rejected_items, units, now)
 
 
 def _restore_approved_uses(
@@ -446,7 +444,7 @@ def _restore_approved_uses(
         return False
     if not has_lost_uses(conn, case_id, locked_case.rejected_items):
         return False
-    apply_decided_items(conn, case_id, locked_case.rejected_items, units, now)
+    apply_decided_items(conn, locked_case.case, locked_case.rejected_items, units, now)
     return True
 
 

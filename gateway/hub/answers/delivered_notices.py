@@ -177,7 +177,9 @@ def _read_result(
     if stated_number is None or not stated_number[0]:
         check_hub_number(number, number_xpath)
         raise _make_unmatched_error(agency, number, number_xpath, _NO_RESULT)
-    document = _find_document(bundle, agency, root, number_xpath)
+    possible_documents = _list_possible_documents(bundle, agency, root, number_xpath)
+    directions = {possible.direction for possible in possible_documents}
+    document = possible_documents[0]
     facts = read_delivered_notice(root, bundle, document)
     items = {int(fact.value) for fact in facts.facts if fact.name == "item"} - {0}
     subjects = (
@@ -185,7 +187,11 @@ def _read_result(
         if items
         else _list_said_subjects(hub, agency, stated_number[0], facts, document)
     )
-    notice = replace(make_notice(facts, bundle, subjects), whole=not items, direction=document.direction)
+    notice = replace(
+        make_notice(facts, bundle, subjects),
+        whole=not items,
+        direction=directions.pop() if len(directions) == 1 else None,
+    )
     call_back = AgencyCallback(notice, requirement_number=stated_number[0])
     if not is_result_without_application(hub, agency, call_back):
         raise _make_unmatched_error(agency, number, number_xpath, _NO_RESULT)
@@ -220,20 +226,21 @@ def _list_said_subjects(
     return [(1, law) for law in document.laws]
 
 
-def _find_document(
+def _list_possible_documents(
     bundle: MappingBundle, agency: str, root: etree._Element, number_xpath: str
-) -> DocumentMapping:
+) -> list[DocumentMapping]:
     """Return the document of the agency whose type code, or else whose id, `root` states.
 
-    Raises GW716 for a code or id that no document of the agency has, and for a code that no mapping knows
-    where several documents of different laws may have it.
+    For a code that no mapping knows these are all that may have it, of the same laws. Raises GW716 for a code
+    or id that no document of the agency has, and for a code that no mapping knows where several documents of
+    different laws may have it.
     """
     code, at = find_stated_text(root, bundle.notices, "document_type") or ("", number_xpath)
     candidates = [candidate for candidate in bundle.documents.values() if candidate.organisation == agency]
     document = find_document_mapping(code, candidates)
     if document is not None:
-        return document
-    possible = list_possible_documents(code, candidates, root, bundle)
+        return [document]
+    possible = list(list_possible_documents(code, candidates, root, bundle))
     if not possible:
         names = ", ".join(find_type_code(candidate) or candidate.id for candidate in candidates)
         detail = f"{agency} has no kind of application {code[:40]!r}, but {names or 'none'}"
@@ -245,7 +252,7 @@ def _find_document(
             "names this code (answers: type_codes)"
         )
         raise GatewayError(NOTICE_KIND_UNKNOWN, detail, at)
-    return possible[0]
+    return possible
 
 
 def _make_unmatched_error(agency: str, number: str, number_xpath: str, remark: str = "") -> GatewayError:

@@ -57,7 +57,7 @@ from gateway.store import (
     requirement_quantities,
     transitions,
 )
-from gateway.wire import are_opposite, find_type_direction, read_declared_direction
+from gateway.wire import describe_direction, find_type_direction, read_declared_direction
 
 _DECIDED: Final = ("DECIDED", "CLOSED")
 #: The final states in which no items leave a case any more, even after a later message.
@@ -71,7 +71,7 @@ def prepare_release(
     """Read the items that a child declaration takes of its parent; None without parent or for a withdrawal.
 
     `parent_codes` are the type codes of a document that names a parent. Raises GW416 for a parent that the
-    declarant does not have, of the other direction, that is withdrawn or refused, or whose declaration was
+    declarant does not have, of another direction, that is withdrawn or refused, or whose declaration was
     removed.
     """
     declared_release = (
@@ -86,8 +86,10 @@ def prepare_release(
         if parent.functional_reference == submission.reference and parent.state != "REFUSED":
             raise _make_parent_error(declared_release, "is this case itself")
         direction = read_declared_direction(submission.declaration)
-        if are_opposite(find_type_direction(parent.document), direction):
-            raise _make_parent_error(declared_release, f"is no {direction} declaration, as this one is")
+        parent_direction = find_type_direction(parent.document)
+        if direction != parent_direction:
+            detail = f"is {describe_direction(parent_direction)}, and this is {describe_direction(direction)}"
+            raise _make_parent_error(declared_release, detail)
         if parent.state in _ENDED:
             raise _make_parent_error(declared_release, f"is {parent.state}: nothing leaves of it any more")
         message = find_former_message(conn, parent)

@@ -43,6 +43,7 @@ from gateway.hub.completion.outside_decisions import list_counting_uses, load_re
 from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.hub.requirements.granted_certificates import list_granted_certificates
 from gateway.store import (
+    CaseRow,
     GrantingDecisionRow,
     NewAwaitedUse,
     NewRequirementUse,
@@ -114,11 +115,6 @@ def _make_balance(
         assert row.quantity is not None, "a registered requirement has a quantity"
         assert row.unit is not None, "the quantity of a registered requirement has a unit"
         granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
-    directions = {
-        find_type_direction(decision_row.declaration_type)
-        for decision_row, state in grants
-        if state is CertificateUsability.USABLE
-    } or {result.direction for result in approving_results}
     # A usable grant does not wait for the suspended or reopened ones.
     waiting_states = set() if granted or approving_results else {state for _, state in grants}
     suspended = CertificateUsability.SUSPENDED in waiting_states
@@ -136,8 +132,24 @@ def _make_balance(
         unlimited=not granted and bool(approving_results),
         reopened=reopened,
         rejects=DecisionCode.REJECTED in decided,
-        direction=directions.pop() if len(directions) == 1 else None,
+        direction=_find_direction(grants, results),
     )
+
+
+def _find_direction(
+    grants: Sequence[tuple[GrantingDecisionRow, CertificateUsability]], results: Iterable[RequirementResult]
+) -> str | None:
+    """Return the direction of a certificate, None where it is not known or there are several.
+
+    It is that of the declarations whose applications were approved, the usable approvals first, and of the
+    agency's documents about it: a later correction need not state it again.
+    """
+    usable = [decision_row for decision_row, state in grants if state is CertificateUsability.USABLE]
+    granting = usable or [decision_row for decision_row, _ in grants]
+    directions = {find_type_direction(decision_row.declaration_type) for decision_row in granting}
+    directions |= {result.direction for result in results}
+    known_directions = directions - {None}
+    return known_directions.pop() if len(known_directions) == 1 else None
 
 
 def _list_said_quantities(
@@ -401,7 +413,7 @@ def offer_kept_certificates(conn: Connection, request: int, cause: str, now: dat
 
 
 def apply_decided_items(
-    conn: Connection, case_id: int, rejected: Collection[int], units: UnitTable, at: datetime
+    conn: Connection, case: CaseRow, rejected: Collection[int], units: UnitTable, at: datetime
 ) -> bool:
     """Give back the uses of the rejected items of a decided, locked case, and write off those of the others.
 
@@ -410,6 +422,7 @@ def apply_decided_items(
     result without an application then approves nothing, and the case waits for its number again. Return
     whether any quantity was written off.
     """
+    case_id, direction = int(case.id), find_type_direction(case.document)
     if not item_releases.may_have_outside_decisions(conn, case_id):
         return False
     uses = requirement_quantities.list_uses_of_case(conn, case_id)
@@ -425,7 +438,10 @@ def apply_decided_items(
         (balance,) = load_requirement_balances(conn, [locked[row.requirement_id]], units)
         use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer)
         judged = validate_declared_uses(
-            DeclaredUses((use,), importer=balance.holder), [balance], _ARRIVED_IN_TIME, units
+            DeclaredUses((use,), importer=balance.holder, direction=direction),
+            [balance],
+            _ARRIVED_IN_TIME,
+            units,
         )
         if not judged.usable_uses:
             data = _describe_use_row(row) | {"problem": judged.problems[0].problem.id}

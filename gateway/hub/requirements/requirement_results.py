@@ -87,7 +87,7 @@ from gateway.store import (
     transitions,
     write_call_transaction,
 )
-from gateway.wire import find_day, find_type_direction
+from gateway.wire import are_opposite, find_day, find_type_direction
 
 _ENDED: Final = ("REFUSED", "WITHDRAWN")
 
@@ -486,7 +486,7 @@ def _join_awaited_use(
         conn, requirement_quantities.lock_requirements(conn, locked_ids)
     )
     balances = load_requirement_balances(conn, certificates, units)
-    rejecting_id = _find_rejecting_requirement(awaited, balances) if child_uses.own_uses.uses else None
+    rejecting_id = _find_rejecting_requirement(child_uses.own_uses, balances)
     if rejecting_id is not None:
         keep_rejected_use(conn, case.id, child_uses.own_uses.uses[0], rejecting_id, now)
         joined.rejected_requirement_ids.add(rejecting_id)
@@ -520,15 +520,21 @@ def _wake_children(conn: Connection, case_id: int, now: datetime) -> None:
         enqueue_task(conn, "join", "case", child, f"above:{child}:{now.isoformat()}", now)
 
 
-def _find_rejecting_requirement(awaited: AwaitedUseRow, balances: Iterable[RequirementBalance]) -> int | None:
+def _find_rejecting_requirement(
+    awaited_uses: DeclaredUses, balances: Iterable[RequirementBalance]
+) -> int | None:
     """Return the requirement (row id) with the number of an awaited use, if its agency rejects by it.
 
-    None if the agency does not reject, or if several requirements have the number.
+    `awaited_uses` has that use, or none. None if the agency does not reject, if it rejects by a requirement
+    of the other direction, or if several requirements have the number.
     """
     matching = [
         balance
+        for use in awaited_uses.uses
         for balance in balances
-        if balance.number == awaited.number and awaited.agency in (None, "", balance.agency)
+        if balance.number == use.number
+        and use.agency in ("", balance.agency)
+        and not are_opposite(balance.direction, awaited_uses.direction)
     ]
     return matching[0].requirement_id if len(matching) == 1 and matching[0].rejects else None
 

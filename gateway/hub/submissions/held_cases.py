@@ -45,7 +45,7 @@ from gateway.hub.outbox.applicant_messages import (
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_repeated_check, enqueue_task
 from gateway.hub.requirements.requirement_ledger import make_awaited_use
 from gateway.hub.submissions.document_needs import NeedsAssessment, load_stored_submission
-from gateway.hub.submissions.open_cases import CaseNumbers, check_same_direction, load_case_needs
+from gateway.hub.submissions.open_cases import CaseNumbers, load_case_needs
 from gateway.hub.submissions.processed_submission import find_case_bundle
 from gateway.needs import NeedFinding
 from gateway.store import (
@@ -107,7 +107,6 @@ def make_held_numbers(
     """
     if submission.function == "13":
         read_change_reason(submission.declaration)
-    check_same_direction(submission, case)
     with read_transaction(hub.engine) as conn:
         if submission.function == "35":
             _check_same_declaration(conn, submission, case)

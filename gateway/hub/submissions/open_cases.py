@@ -22,6 +22,7 @@ from gateway.errors import CLEARED_ALREADY, DOCUMENT_NEEDED, NO_OPEN_CASE, RULE_
 from gateway.hub.amendments.former_items import (
     AmendedItems,
     check_amended_applications,
+    check_same_direction,
     is_dropped,
     read_amended_items,
 )
@@ -45,13 +46,7 @@ from gateway.store import (
     messages,
     read_transaction,
 )
-from gateway.wire import (
-    TYPE_CODE_POINTER,
-    are_opposite,
-    find_day,
-    find_type_direction,
-    read_declared_direction,
-)
+from gateway.wire import find_day, find_type_direction, read_declared_direction
 
 #: The function of an amended application in the call to its agency: sent again (UNTDID 1225).
 _RETRANSMISSION: Final = "35"
@@ -114,7 +109,9 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
             raise _make_no_open_case_error(f"no open case under {submission.reference!r}")
         requests = tuple(agency_requests.list_by_case(conn, case.id))
     check_supplementable(submission, case, requests)
-    check_same_direction(submission, case)
+    direction = read_declared_direction(submission.declaration)
+    if direction is not None:
+        check_same_direction(case.number, find_type_direction(case.document), direction)
     requests_by_application = {row.application: row for row in requests}
     rows = {
         application.id: requests_by_application[application.id] for application in submission.applications
@@ -150,21 +147,6 @@ def check_supplementable(
             raise GatewayError(RULE_BROKEN, detail, f"APP[{application.position}]/Items")
 
 
-def check_same_direction(submission: Submission, case: CaseRow) -> None:
-    """Raise GW404 where a submission makes an import declaration of an export declaration, or the reverse.
-
-    Documents, certificates and customs' results of the case are of the direction with which it was opened.
-    """
-    direction = find_type_direction(case.document)
-    declared_direction = read_declared_direction(submission.declaration)
-    if are_opposite(direction, declared_direction):
-        detail = (
-            f"case {case.number} was opened as an {direction} declaration, and this is an "
-            f"{declared_direction} declaration: withdraw the case, and file the goods as a new one"
-        )
-        raise GatewayError(RULE_BROKEN, detail, TYPE_CODE_POINTER)
-
-
 def _check_withdrawal(hub: Hub, submission: Submission, declarant: str) -> CaseNumbers:
     """Return the number of the case that is withdrawn; its applications, where repeated, are all named."""
     read_change_reason(submission.declaration)
@@ -188,7 +170,6 @@ def _check_amendment(hub: Hub, submission: Submission, declarant: str, origin: N
         requests = tuple(agency_requests.list_by_case(conn, case.id))
         check_amendable(case, requests)
         check_not_cleared(conn, case)
-        check_same_direction(submission, case)
         amended_items = read_amended_items(conn, case, submission, hub.rules.parent_codes)
     check_amended_applications(submission, requests, amended_items.change)
     requests_by_application = {row.application: row for row in requests if row.state != "CANCELLED"}
