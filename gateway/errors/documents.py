@@ -38,7 +38,10 @@ RULE_BROKEN = Problem(
     id="GW404",
     title="business rule broken",
     meaning="Each value is well-formed, but the values contradict each other or a rule.",
-    cause="A total, a date order, a reference between items or another condition of the document is wrong.",
+    cause=(
+        "A total, a date order, a reference between items, the direction (import or export) or another "
+        "condition of the document is wrong."
+    ),
     remedy="Correct the values at the given pointers and submit again.",
     codes=ProtocolCodes(soap="Client", http=200),
 )
@@ -130,7 +133,8 @@ REQUIREMENT_NOT_USABLE = Problem(
     meaning="The certificate or approval is known, but this declaration cannot use it in this way.",
     cause=(
         "Its quantity is in a unit that cannot be converted to the unit of the declaration. Or it is "
-        "revoked, suspended, no longer valid, issued to others, or not the only one with its number."
+        "revoked, suspended, no longer valid, issued to others, approved for the other direction "
+        "(import or export), or not the only one with its number."
     ),
     remedy=(
         "Correct the number or the unit at the pointer; if two agencies have issued the number, name "
@@ -177,8 +181,9 @@ PARENT_NOT_USABLE = Problem(
     title="parent case cannot be used",
     meaning="The declaration refers to a parent case from which it cannot take items.",
     cause=(
-        "The parent is not known, belongs to another declarant, or is not decided with an approval. Or "
-        "customs has cleared the item there. Or the items name several parents, or other numbers there."
+        "The parent is not known, belongs to another declarant, is of another direction (import or "
+        "export), or is not decided with an approval. Or customs has cleared the item there. Or the items "
+        "name several parents, or other numbers there."
     ),
     remedy="Name the case of your own declaration at each item, and wait for its result.",
     codes=ProtocolCodes(soap="Client", http=200),
