@@ -27,7 +27,6 @@ from gateway.cases.requirement_balance import (
     validate_declared_uses,
 )
 from gateway.harmonize import UnitTable
-from gateway.wire import are_opposite
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,10 +284,7 @@ def list_covered_uses(
     uses = declared_uses.uses
     for position, use in enumerate(uses):
         candidates = [
-            balance
-            for balance in balances
-            if _is_former_requirement(use, balance, former_amounts, holders)
-            and not are_opposite(balance.direction, declared_uses.direction)
+            balance for balance in balances if _is_former_requirement(use, balance, former_amounts, holders)
         ]
         if len(candidates) == 1:
             indexes_by_subject[use.item, candidates[0].requirement_id].append(position)

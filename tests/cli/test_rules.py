@@ -239,7 +239,12 @@ def test_applications_of_the_other_direction_are_named(capsys: Output, tmp_path:
         errors = [(one["id"], one["pointer"]) for one in told["missing"] if one["id"] == "GW404"]
         assert errors == [("GW404", f"APP[{number}]") for number in range(1, text.count("<Application ") + 1)]
         assert "is for import (수입), and the declaration is for export" in told["missing"][0]["message"]
-        assert not [one for one in told["warnings"] if one["id"] == "GW511"], "they are not sent on"
+    # It is not superfluous, and sent on all the same: it is refused.
+    narcotics = ROOT / "conformance" / "submissions" / "KFDA-NARC-EXP" / "valid.xml"
+    file.write_text(narcotics.read_text("utf-8").replace("<TypeCode>EXA<", "<TypeCode>IMA<"), "utf-8")
+    told = run(capsys, "rules", "check", str(file), "--date", "2026-11-22", status=1)
+    assert "GW404" in {one["id"] for one in told["missing"]}
+    assert "GW511" not in {one["id"] for one in told["warnings"]}
 
 
 @pytest.mark.parametrize(

@@ -141,12 +141,10 @@ def _find_direction(
 ) -> str | None:
     """Return the direction of a certificate, None where it is not known or there are several.
 
-    It is that of the declarations whose applications were approved, the usable approvals first, and of the
-    agency's documents about it: a later correction need not state it again.
+    It is that of the declarations whose applications were approved, and of the agency's documents about it: a
+    later correction need not state it again.
     """
-    usable = [decision_row for decision_row, state in grants if state is CertificateUsability.USABLE]
-    granting = usable or [decision_row for decision_row, _ in grants]
-    directions = {find_type_direction(decision_row.declaration_type) for decision_row in granting}
+    directions = {find_type_direction(decision_row.declaration_type) for decision_row, _ in grants}
     directions |= {result.direction for result in results}
     known_directions = directions - {None}
     return known_directions.pop() if len(known_directions) == 1 else None
