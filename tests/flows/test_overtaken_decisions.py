@@ -21,8 +21,9 @@ from tests.flows.craft import all_of, text
 from tests.flows.item_changes import add_item, amendment, concern
 from tests.flows.test_outside_results import customs, requirement
 from tests.flows.test_requirement_ledger import declare, register
-from tests.kit.databases import BOTH, KINDS, Templates
+from tests.kit.databases import BOTH, Templates
 from tests.kit.kills import die_at
+from tests.kit.levels import at_night
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import Story
 
@@ -98,9 +99,15 @@ TURNS: dict[str, list[tuple[str, DecisionCode, int, str | None]]] = {
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_order_of_arrival_ends_alike(turn: str, kind: str, templates: Templates) -> None:
+@pytest.mark.parametrize(
+    ("kind", "turn"),
+    [
+        *(("sqlite", turn) for turn in TURNS),
+        ("postgresql", "rejected"),
+        *(pytest.param("postgresql", turn, marks=pytest.mark.night) for turn in TURNS if turn != "rejected"),
+    ],
+)
+def test_every_order_of_arrival_ends_alike(kind: str, turn: str, templates: Templates) -> None:
     ends = []
     for order in permutations(range(len(TURNS[turn]))):
         engine = make_engine(templates.fresh(kind))
@@ -116,7 +123,7 @@ def test_every_order_of_arrival_ends_alike(turn: str, kind: str, templates: Temp
 
 
 @pytest.mark.parametrize("then", [REJECTED, APPROVED])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["sqlite", *at_night("postgresql")])
 def test_a_number_without_a_quantity_is_no_certificate_in_any_order(
     then: DecisionCode, kind: str, templates: Templates
 ) -> None:

@@ -84,7 +84,7 @@ def test_a_partner_folder_of_before_has_no_agreement_by_as4() -> None:
     "cases",
     [
         pytest.param(choose_one_of_each((*OWN, *DERIVED)), id="one of each attack"),
-        pytest.param((*OWN, *DERIVED), id="every case", marks=pytest.mark.long),
+        pytest.param((*OWN, *DERIVED), id="every case", marks=pytest.mark.night),
     ],
 )
 def test_no_attack_by_as4_passes_this_gateway(

@@ -67,7 +67,7 @@ def told(report: SuiteReport, verdict: str) -> list[str]:
     "cases",
     [
         pytest.param(choose_one_of_each(PLAYED), id="one of each attack"),
-        pytest.param(PLAYED, id="every case", marks=pytest.mark.long),
+        pytest.param(PLAYED, id="every case", marks=pytest.mark.night),
     ],
 )
 def test_no_attack_passes_this_gateway(opponents: Opponents, cases: tuple[AttackCase, ...]) -> None:
