@@ -29,6 +29,7 @@ from tests.flows.test_amendments import NAME, amend
 from tests.flows.test_requirement_ledger import declare
 from tests.kit import tables
 from tests.kit.databases import BOTH
+from tests.kit.demo_keys import copy_demo_keys
 from tests.kit.officers import ConsoleStory
 from tests.kit.soap import envelope
 from tests.kit.story import ITEMS, LAWS, Story, asked
@@ -115,7 +116,7 @@ def with_keys(operator: Operator) -> Operator:
 
 
 def make_keys(operator: Operator) -> Operator:
-    assert main(["pki", "demo", "--out", str(operator.home / "pki"), "--party", "hub"]) == 0
+    copy_demo_keys(operator.home / "pki", "hub")
     operator.capsys.readouterr()
     return operator
 

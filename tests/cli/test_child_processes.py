@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from tests.kit.demo_keys import copy_demo_keys
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.kit.served import end_process, is_running, wait_until_ready
@@ -47,7 +48,7 @@ def test_a_child_is_ended_by_a_signal_before_it_has_begun() -> None:
 def keeper(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run a whole gateway; yield the process that keeps the others, and the port."""
     port = find_free_port()
-    assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
+    copy_demo_keys(tmp_path / "pki", "hub")
     affinity = 'cpu_affinity = "always"\n'
     (tmp_path / "gateway.toml").write_text(f"[http]\nport = {port}\n{affinity}[delivery]\n{affinity}")
     words = [sys.executable, "-m", "gateway", "run", "--new", "--home", str(tmp_path)]
@@ -101,7 +102,7 @@ def test_children_share_the_imported_program_also_when_one_is_started_again(
 @pytest.fixture
 def delivering(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `gateway work` with two processes, and yield the process that keeps them."""
-    assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
+    copy_demo_keys(tmp_path / "pki", "hub")
     (tmp_path / "gateway.toml").write_text('[delivery]\nprocesses = 2\ncpu_affinity = "never"\n')
     assert main(["migrate", "--new", "--home", str(tmp_path)]) == 0
     words = [sys.executable, "-m", "gateway", "work", "--home", str(tmp_path)]

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from gateway.cli import main
 from gateway.store import InsufficientStorageError, disk_reserve, make_engine, schema_version
 from gateway.store.postgresql_connections import does_server_answer
+from tests.kit.demo_keys import copy_demo_keys
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 
@@ -35,7 +35,7 @@ class Away:
         parsed = make_url(url)
         self._folder = str(parsed.query["host"])
         away = parsed.set(query={"host": str(self._socket)}).render_as_string(hide_password=False)
-        assert main(["pki", "demo", "--out", str(self.home / "pki"), "--party", "hub"]) == 0
+        copy_demo_keys(self.home / "pki", "hub")
         ports = [find_free_port() for _ in range(3)]
         (self.home / "gateway.toml").write_text(
             f"[http]\nport = {ports[0]}\n[console]\nport = {ports[1]}\n[api]\nport = {ports[2]}\n"

@@ -23,6 +23,7 @@ from gateway.errors import GatewayError
 from gateway.process_log import set_up_logging
 from gateway.store import describe_database
 from gateway_conformance.verbs.forked_process import ForkedProcess
+from tests.kit.demo_keys import copy_demo_keys
 from tests.kit.forked_verbs import fork_verb
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
@@ -33,7 +34,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|WARNING|ERROR|C
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
+    copy_demo_keys(tmp_path / "pki", "hub")
     (tmp_path / "gateway.toml").write_text(f"[http]\nport = {find_free_port()}\n")
     return tmp_path
 

@@ -40,6 +40,7 @@ from gateway.store import (
 )
 from gateway.store.write_lock import get_lock_path
 from tests.kit.databases import BOTH_AT_LANDING, Templates
+from tests.kit.demo_keys import copy_demo_keys
 from tests.kit.forked_verbs import run_verb
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
@@ -49,7 +50,7 @@ _PAGE = 4096
 
 @pytest.fixture
 def home(tmp_path: Path, templates: Templates) -> Path:
-    assert main(["pki", "demo", "--out", str(tmp_path / "pki"), "--party", "hub"]) == 0
+    copy_demo_keys(tmp_path / "pki", "hub")
     templates.fill_home(tmp_path)
     assert main(["party", "add", "hub", "--role", "hub", "--home", str(tmp_path)]) == 0
     return tmp_path

@@ -33,6 +33,7 @@ from gateway.store.postgresql_connections import SERVER_WARNINGS, TransactionCon
 from gateway.store.schema_revisions import list_tables
 from tests.kit import tables as t
 from tests.kit.databases import PostgresqlServer
+from tests.kit.demo_keys import copy_demo_keys
 from tests.kit.paths import ROOT
 from tests.kit.rows import NOW
 
@@ -101,7 +102,7 @@ def test_settings_of_others_change_no_session_of_the_hub(
 
 def make_home(home: Path, url: str) -> None:
     """Make a home whose database is that of a URL, without tables."""
-    assert main(["pki", "demo", "--out", str(home / "pki"), "--party", "hub"]) == 0
+    copy_demo_keys(home / "pki", "hub")
     (home / "gateway.toml").write_text(f'[database]\nurl = "{url}"\n')
 
 
