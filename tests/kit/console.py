@@ -63,7 +63,8 @@ def raise_mistake(mistake: UndefinedError) -> NoReturn:
 
 
 #: A hash that is verified at once; the parameters of ours take a tenth of a second of a processor.
-_HASHED = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+_HASHED = QUICK_HASHER.hash(PASSWORD)
 #: Templates are compiled once for all applications.
 _TEMPLATES = CompiledTemplates()
 _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
