@@ -146,8 +146,8 @@ def _find_direction(
     """
     directions = {find_type_direction(decision_row.declaration_type) for decision_row, _ in grants}
     directions |= {result.direction for result in results}
-    known_directions = directions - {None}
-    return known_directions.pop() if len(known_directions) == 1 else None
+    directions.discard(None)
+    return directions.pop() if len(directions) == 1 else None
 
 
 def _list_said_quantities(
