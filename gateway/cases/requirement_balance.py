@@ -255,8 +255,8 @@ def _choose_requirement(
     ]
     if not permitted_balances:
         detail = (
-            f"requirement {use.number} of {own_balances[0].agency} was approved for "
-            f"{own_balances[0].direction}; this is {describe_direction(declared_uses.direction)}"
+            f"requirement {use.number} of {own_balances[0].agency} is for {own_balances[0].direction}; "
+            f"this is {describe_direction(declared_uses.direction)}"
         )
         return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if len(permitted_balances) > 1:

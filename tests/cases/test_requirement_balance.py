@@ -170,7 +170,7 @@ def test_a_certificate_is_used_in_its_direction_alone(
         DeclaredUses((use("1", "KGM"),), direction=declared), [known], TODAY, UNITS
     )
     assert len(judged.usable_uses) == is_used
-    words = f"requirement C of KFDA was approved for {approved_for}; this is an {declared} declaration"
+    words = f"requirement C of KFDA is for {approved_for}; this is an {declared} declaration"
     assert [(finding.problem.id, finding.detail) for finding in judged.problems] == (
         [] if is_used else [("GW412", words)]
     )

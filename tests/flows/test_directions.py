@@ -78,7 +78,7 @@ def test_a_type_that_says_neither_permits_every_document(story: Story) -> None:
 def test_a_certificate_for_import_is_none_of_an_export(story: Story) -> None:
     grant(story)
     export = (using("D1", LINE), EXPORT)
-    words = "requirement K-77 of KFDA was approved for import; this is an export declaration"
+    words = "requirement K-77 of KFDA is for import; this is an export declaration"
     assert [(problem, sentence) for problem, _, sentence in inspect(story, *export)] == [("GW412", words)]
     file(story, *export)
     assert [(problem, sentence) for problem, _, sentence in told(story)] == [("GW412", words)]
@@ -125,8 +125,8 @@ def check_refused_turn(story: Story, *changes: Change, action: str) -> None:
     expected = (
         "GW404",
         "42A/D013",
-        f"case {number} is an import declaration, and this is an export declaration: withdraw the case, and "
-        "file the goods as a new one",
+        f"case {number} was opened as an import declaration, and this is an export declaration: withdraw the "
+        "case, and file the goods as a new one",
     )
     assert expected in inspect(story, *changes, EXPORT)
     file(story, *changes, EXPORT, action=action, attach=True)
@@ -165,6 +165,10 @@ def test_an_amendment_with_applications_does_not_turn_either(story: Story) -> No
 def test_a_supplement_does_not_turn_an_import_into_an_export(story: Story) -> None:
     file(story, attach=True)
     check_refused_turn(story, supplement, action="Supplement")
+    calls = len(story.soap.calls)
+    file(story, supplement, NEITHER, action="Supplement", attach=True)
+    assert [(problem, pointer) for problem, pointer, _ in told(story)] == [("GW404", "42A/D013")]
+    assert len(story.soap.calls) == calls
 
 
 @pytest.mark.long

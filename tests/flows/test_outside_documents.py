@@ -141,7 +141,7 @@ def test_a_certificate_of_a_document_for_import_is_none_of_an_export(story: Stor
     if first == "document":
         declare_export(story)
         ((problem, _, words),) = told(story)
-        sentence = "was approved for import; this is an export declaration"
+        sentence = "is for import; this is an export declaration"
         assert (problem, words) == ("GW412", f"requirement {NUMBER} of KFDA {sentence}")
     story.tick(seconds=1)
     assert used_of(story, NUMBER) == {}

@@ -92,12 +92,7 @@ def read_amended_items(
     used = UsedNumbers(int(stored_numbers["last"]), tuple(stored_numbers["removed"]))
     former_message_row_id = find_former_message(conn, case)
     former_submission = load_former_submission(conn, former_message_row_id)
-    former_direction = (
-        find_type_direction(case.document)
-        if former_submission is None
-        else read_declared_direction(former_submission.declaration)
-    )
-    check_same_direction(case.number, former_direction, read_declared_direction(submission.declaration))
+    check_same_direction(submission, case)
     if former_submission is not None:
         check_item_numbers(former_submission.declaration, submission.declaration)
     is_child = read_declared_release(submission.declaration, parent_codes) is not None
@@ -107,16 +102,19 @@ def read_amended_items(
     return AmendedItems(former_message_row_id, change, _list_pointer_warnings(former_submission, submission))
 
 
-def check_same_direction(case_number: str, former: str | None, changed: str | None) -> None:
-    """Raise GW404 where the changed declaration of a case has another direction than the one in force.
+def check_same_direction(submission: Submission, case: CaseRow) -> None:
+    """Raise GW404 where the declaration of a change has another direction than that of its case.
 
-    Documents, certificates, children and customs' results of the case are of that direction. A type that says
-    neither import nor export (None) is a direction of its own: no change leads past these comparisons.
+    That is the direction with which the case was opened: its documents, certificates, children and customs'
+    results are of it. A type that says neither import nor export is a direction of its own: no change leads
+    past these comparisons.
     """
-    if former != changed:
+    direction = find_type_direction(case.document)
+    changed_direction = read_declared_direction(submission.declaration)
+    if direction != changed_direction:
         detail = (
-            f"case {case_number} is {describe_direction(former)}, and this is {describe_direction(changed)}: "
-            "withdraw the case, and file the goods as a new one"
+            f"case {case.number} was opened as {describe_direction(direction)}, and this is "
+            f"{describe_direction(changed_direction)}: withdraw the case, and file the goods as a new one"
         )
         raise GatewayError(RULE_BROKEN, detail, TYPE_CODE_POINTER)
 

@@ -46,7 +46,7 @@ from gateway.store import (
     messages,
     read_transaction,
 )
-from gateway.wire import find_day, find_type_direction, read_declared_direction
+from gateway.wire import find_day
 
 #: The function of an amended application in the call to its agency: sent again (UNTDID 1225).
 _RETRANSMISSION: Final = "35"
@@ -101,7 +101,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
     """Return the numbers of the case that is supplemented and of its applications, by their ids.
 
     Raises GW407 without an open case or application, GW404 for items of another application or a declaration
-    of the other direction.
+    of another direction.
     """
     with read_transaction(hub.engine) as conn:
         case = cases.find_by_reference(conn, declarant, submission.reference)
@@ -109,9 +109,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
             raise _make_no_open_case_error(f"no open case under {submission.reference!r}")
         requests = tuple(agency_requests.list_by_case(conn, case.id))
     check_supplementable(submission, case, requests)
-    direction = read_declared_direction(submission.declaration)
-    if direction is not None:
-        check_same_direction(case.number, find_type_direction(case.document), direction)
+    check_same_direction(submission, case)
     requests_by_application = {row.application: row for row in requests}
     rows = {
         application.id: requests_by_application[application.id] for application in submission.applications
