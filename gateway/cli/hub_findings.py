@@ -166,10 +166,15 @@ def check_own_hub(settings: Settings) -> None:
     """Raise the problem of a hub that cannot be built, or whose own or next certificate is not valid."""
     with open_read_only_hub(settings) as hub:
         hub.refresh_snapshot()
-        hub.judge(hub.signer.certificate.der, CertificateUse.SIGNING, hub.clock()).raise_unless_accepted(
-            "pki.signing_certificate"
-        )
-        _check_next_key(settings, hub)
+        check_own_certificates(settings, hub)
+
+
+def check_own_certificates(settings: Settings, hub: Hub) -> None:
+    """Raise the problem of the own or the next certificate of a hub; its register is loaded."""
+    hub.judge(hub.signer.certificate.der, CertificateUse.SIGNING, hub.clock()).raise_unless_accepted(
+        "pki.signing_certificate"
+    )
+    _check_next_key(settings, hub)
 
 
 @contextlib.contextmanager

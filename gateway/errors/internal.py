@@ -201,6 +201,18 @@ STORED_MAPPINGS_UNREAD = Problem(
     retry=True,
 )
 
+CHECK_FAILED = Problem(
+    id="GW905",
+    title="a check of the gateway has failed",
+    meaning="One check of the gateway did not end: whatever else it would report is unknown. The others ran.",
+    cause="The program has a defect, which a record or a file of this gateway shows.",
+    remedy=(
+        "Run `gateway check` with GATEWAY_TRACE=1, which shows where, and report its output. What the "
+        "other checks say holds."
+    ),
+    ours=True,
+)
+
 
 def make_path_problem(path: Path, participle: str, mistake: Exception, location: str = "") -> GatewayError:
     """Return GW808 for a file that cannot be read or written, with the reason of the system.

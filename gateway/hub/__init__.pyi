@@ -186,6 +186,7 @@ from .submissions.document_needs import apply_need_policy as apply_need_policy
 from .submissions.document_needs import assess_submission_needs as assess_submission_needs
 from .submissions.document_needs import evaluate_document_needs as evaluate_document_needs
 from .submissions.document_needs import load_stored_tree as load_stored_tree
+from .submissions.document_needs import read_unless_removed as read_unless_removed
 from .submissions.held_cases import end_hold as end_hold
 from .submissions.held_cases import send_hold_notice as send_hold_notice
 from .submissions.processed_submission import find_case_bundle as find_case_bundle

@@ -2,6 +2,7 @@ from .act_kinds import ACT_KINDS as ACT_KINDS
 from .act_kinds import MAX_DELIVERIES as MAX_DELIVERIES
 from .act_kinds import ActOrder as ActOrder
 from .act_kinds import describe_order as describe_order
+from .admitted_declarations import find_classification_warnings as find_classification_warnings
 from .agreement_acts import activate_pmodes as activate_pmodes
 from .agreement_acts import apply_stored_overrides as apply_stored_overrides
 from .agreement_acts import build_hub_view as build_hub_view
@@ -53,6 +54,8 @@ from .delivery_report import list_transition_lines as list_transition_lines
 from .delivery_report import load_destinations as load_destinations
 from .delivery_report import read_delivery_report as read_delivery_report
 from .delivery_report import search_destinations as search_destinations
+from .findings import Finding as Finding
+from .findings import Findings as Findings
 from .mapping_activation import CheckedFolder as CheckedFolder
 from .mapping_activation import activate_folder as activate_folder
 from .mapping_activation import check_compared_mappings as check_compared_mappings
@@ -123,7 +126,6 @@ from .overview_report import read_endings as read_endings
 from .overview_report import read_overview as read_overview
 from .partner_findings import UnfitContract as UnfitContract
 from .partner_findings import collect_trust_remarks as collect_trust_remarks
-from .partner_findings import find_classification_warnings as find_classification_warnings
 from .partner_findings import find_clock_warnings as find_clock_warnings
 from .partner_findings import find_contract_warnings as find_contract_warnings
 from .partner_findings import find_failed_deliveries as find_failed_deliveries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,6 +14,7 @@ from gateway.errors import GatewayError
 from gateway.hub import Hub, list_own_periods
 from gateway.monitor import list_expiry_warnings
 from gateway.operations.delivery_report import load_destinations
+from gateway.operations.findings import Finding, Findings
 from gateway.operations.operator_acts import list_console_switches
 from gateway.operations.partner_findings import (
     collect_trust_remarks,
@@ -98,22 +99,27 @@ def read_overview(hub: Hub, settings: Settings, unready: GatewayError | None) ->
 
     `unready` is why the hub accepts no new messages.
     """
-    now = hub.clock()
+    now, findings = hub.clock(), Findings()
     hub.refresh_snapshot()
+    checks: dict[str, Callable[[Connection], Iterable[Finding]]] = {
+        "deliveries that have failed": find_failed_deliveries,
+        "held lanes": list_lane_holds,
+        "agencies without a system": list_console_switches,
+        "deliveries that wait": lambda conn: find_stuck_deliveries(conn, now),
+        "addresses of agencies": lambda _: find_missing_addresses(settings, hub.rules.bundle),
+        "mappings and contracts": lambda conn: find_contract_warnings(conn, settings, now),
+        "filings to a mailbox": lambda conn: find_mailbox_filings(conn, settings, now),
+        "messages that rest": lambda conn: find_resting_filings(conn, now),
+    }
+    for name, find in checks.items():
+        with findings.check(name), read_transaction(hub.engine) as conn:
+            findings.add_all(find(conn))
     with read_transaction(hub.engine) as conn:
         return Overview(
             now,
             unready,
-            tuple(find_failed_deliveries(conn)),
-            (
-                *list_lane_holds(conn),
-                *list_console_switches(conn),
-                *find_stuck_deliveries(conn, now),
-                *find_missing_addresses(settings, hub.rules.bundle),
-                *find_contract_warnings(conn, settings, now),
-                *find_mailbox_filings(conn, settings, now),
-                *find_resting_filings(conn, now),
-            ),
+            tuple(findings.problems),
+            tuple(findings.warnings),
             list_lane_reports(conn, settings, now),
             refusal_counts.list_refusals(conn)[:_MAX_REFUSALS],
             list_searches.search_parties(conn, ListFilter(states=("SUSPENDED",))).rows,
@@ -173,25 +179,26 @@ def _classify_lane(lane_row: LaneSummaryRow) -> str:
 
 def read_endings(hub: Hub, settings: Settings) -> EndingReport:
     """Return the report of endings, by the functions of `gateway check`; this may take a second."""
-    now = hub.clock()
+    now, findings = hub.clock(), Findings()
     hub.refresh_snapshot()
-    certificate_warnings = list_expiry_warnings(hub.engine, now, list_own_periods(hub))
-    stamping_problem, _ = find_stamping_problem(hub)
-    problems = (
-        *find_source_problems(settings, hub),
-        *([stamping_problem] if stamping_problem is not None else []),
-    )
+    with findings.check("sources"):
+        findings.add_all(find_source_problems(settings, hub))
+    with findings.check("time stamps"):
+        stamping_problem, _ = find_stamping_problem(hub)
+        findings.add_all([stamping_problem] if stamping_problem is not None else [])
+    with findings.check("certificates that expire"):
+        expiries = list_expiry_warnings(hub.engine, now, list_own_periods(hub))
+        findings.add_all(warning.text for warning in expiries)
+    with findings.check("trusted and fetched data"):
+        findings.add_all(hub.recognizer.list_due_updates(now))
+        findings.add_all(collect_trust_remarks(settings, hub))
     disk_reserve = get_database_state(hub.engine).reserve
     with read_transaction(hub.engine) as conn:
         stamping_progress = time_stamps.compute_stamping_progress(conn)
     return EndingReport(
         now,
-        problems,
-        (
-            *(warning.text for warning in certificate_warnings),
-            *hub.recognizer.list_due_updates(now),
-            *collect_trust_remarks(settings, hub),
-        ),
+        tuple(findings.problems),
+        tuple(findings.warnings),
         disk_reserve.measure_free_octets(),
         disk_reserve.reserved_octets,
         stamping_progress.last_stamp,

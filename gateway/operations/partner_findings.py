@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -26,7 +25,6 @@ from gateway.errors import (
 from gateway.harmonize import (
     DocumentMapping,
     MappingBundle,
-    find_broken_rules,
     get_carrier_format,
     get_request_schema,
     list_unfit_places,
@@ -35,14 +33,12 @@ from gateway.hub import (
     CUSTOMS,
     Hub,
     PModeTexts,
-    find_former_message,
     find_issuer_trust_store,
     list_authority_periods,
     list_revocation_remarks,
     load_active_rules,
     load_pmode_texts,
     load_shipped_rules,
-    load_stored_tree,
     read_fetch_sources,
 )
 from gateway.monitor import SourceFreshness, SourceTerm, list_source_freshness, make_expiry_warnings
@@ -51,14 +47,11 @@ from gateway.operations.plain_values import format_count, format_moment, shorten
 from gateway.pki import AcceptanceTerms, check_issuer_path
 from gateway.store import (
     FailedDeliveriesRow,
-    ListFilter,
     RestingMessagesRow,
     WaitingDeliveriesRow,
-    cases,
     deliveries,
     delivery_leases,
     delivery_maintenance,
-    list_searches,
     mailbox_messages,
     parties,
     read_transaction,
@@ -263,37 +256,6 @@ def _list_agreement_services(pmode_texts: PModeTexts, summary_row: RestingMessag
         else ()
     )
     return list_filing_services(pmodes)
-
-
-#: The most cases, newest first, that are read, so that `gateway check` ends soon.
-_MAX_CASES: Final = 200
-
-
-def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Iterator[str]:
-    """Yield a warning for each party whose newest admitted declarations no mappings would allow.
-
-    An earlier version admitted an item with two classifications of one type, an id with an
-    invisible character, and a date that the calendar does not have. Cases whose octets retention has removed
-    are not examined.
-    """
-    bundle_without_rules = replace(bundle, rules=())
-    examples_by_party: dict[str, list[str]] = {}
-    for case in list_searches.search_cases(conn, ListFilter(limit=_MAX_CASES)).rows:
-        if case["state"] == "REFUSED" or case["outcome"] == "REFUSED":
-            continue
-        with suppress(GatewayError):
-            # The declaration in force is judged: errors that an amendment has corrected do not matter.
-            case_row = cases.find_by_number(conn, case["number"])
-            message_id = case["message"] if case_row is None else find_former_message(conn, case_row)
-            broken_rules = find_broken_rules(load_stored_tree(conn, message_id), bundle_without_rules)
-            if broken_rules:
-                example = f"case {case['number']}, {broken_rules[0].pointer}: {broken_rules[0].detail}"
-                examples_by_party.setdefault(case["applicant"], []).append(example)
-    for party, examples in sorted(examples_by_party.items()):
-        yield (
-            f"party {party[:_MAX_NAME]}: of the newest {_MAX_CASES} cases {len(examples)} would be "
-            f"refused now (GW404), the newest is {examples[0]}"
-        )
 
 
 #: How many places of a document a finding names.

@@ -27,6 +27,7 @@ from gateway.wire.element_access import build_xpath
 from gateway.wire.namespaces import WSAM, WSDL, XSD
 from gateway.wire.schema_sets import compile_schema
 from gateway.wire.schema_validation import find_violation
+from gateway.wire.xml import serialize_element
 from gateway.wire.xml_prescan import prescan_xml
 
 _NAMESPACES: Final = {"wsdl": WSDL, "xsd": XSD}
@@ -58,13 +59,13 @@ class BodySchema:
 
     def __init__(self, schema: etree._Element) -> None:
         # Serialized and parsed again: a copy of a sub-tree loses the prefixes that only its values use.
-        schema_copy = etree.fromstring(etree.tostring(schema, with_tail=False), _PARSER)
+        schema_copy = etree.fromstring(serialize_element(schema), _PARSER)
         for import_element in schema_copy.findall(f"{{{XSD}}}import"):
             schema_copy.remove(import_element)
         # Documents below the wildcard were validated before; "skip" keeps their schemas out of this one.
         for wildcard in schema_copy.iter(f"{{{XSD}}}any"):
             wildcard.set("processContents", "skip")
-        self._schema = compile_schema(etree.tostring(schema_copy))
+        self._schema = compile_schema(serialize_element(schema_copy))
         self._lock = threading.Lock()  # the error log belongs to the schema, not to the call
 
     def validate_element(self, element: etree._Element) -> None:
@@ -131,7 +132,7 @@ def remove_schema_imports(data: bytes) -> bytes:
     for schema in root.iterfind("wsdl:types/xsd:schema", _NAMESPACES):
         for import_element in schema.findall("xsd:import", _NAMESPACES):
             schema.remove(import_element)
-    return etree.tostring(root)
+    return serialize_element(root)
 
 
 def find_document_schemas(data: bytes) -> dict[str, bytes | str]:
@@ -145,7 +146,7 @@ def find_document_schemas(data: bytes) -> dict[str, bytes | str]:
         for import_element in schema.iterfind("xsd:import", _NAMESPACES):
             schemas.setdefault(import_element.get("namespace", ""), import_element.get("schemaLocation", ""))
         if schema.get("targetNamespace") != root.get("targetNamespace"):
-            schemas[schema.get("targetNamespace", "")] = etree.tostring(schema, with_tail=False)
+            schemas[schema.get("targetNamespace", "")] = serialize_element(schema)
     return schemas
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway.cli.home_folder import (
     find_empty_settings_warning,
@@ -19,7 +20,7 @@ from gateway.cli.home_folder import (
     read_verb_settings,
 )
 from gateway.cli.hub_findings import (
-    check_own_hub,
+    check_own_certificates,
     check_transport,
     find_algorithm_warnings,
     find_encryption_warnings,
@@ -34,9 +35,9 @@ from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
 from gateway.delivery import build_partners, load_contract
 from gateway.errors import CERTIFICATE_EXPIRED, MISUSE, SCHEMA_VERSION_WRONG, GatewayError
-from gateway.harmonize import MappingBundle
 from gateway.hub import (
     OURSELVES,
+    Hub,
     find_webhook_key_problem,
     get_current_time,
     get_database_mark_path,
@@ -47,6 +48,8 @@ from gateway.hub import (
 )
 from gateway.monitor import list_expiry_warnings
 from gateway.operations import (
+    Finding,
+    Findings,
     collect_trust_remarks,
     find_agency_key_problems,
     find_ahead_notices,
@@ -74,7 +77,6 @@ from gateway.operations import (
     restate_times,
 )
 from gateway.store import (
-    InsufficientStorageError,
     check_database_file,
     find_copies_problem,
     find_home_mark_problem,
@@ -95,10 +97,11 @@ def check_gateway(arguments: Arguments) -> int:
 
     Raises GW808 where there is nothing to check.
     """
-    warnings: list[str] = []
+    findings = Findings(raises_failures=bool(os.environ.get("GATEWAY_TRACE")))
     with show_progress("checking settings, keys, data and database"):
-        problems = [_describe_problem(problem) for problem in _find_all_problems(arguments, warnings)]
-    warnings = [restate_times(warning) for warning in warnings]
+        _check_home(findings, arguments)
+    problems = [_describe_problem(problem) for problem in findings.problems]
+    warnings = [restate_times(warning) for warning in findings.warnings]
     if arguments.json:
         report = {"ok": not problems, "problems": problems, "warnings": warnings}
         print_json(report)
@@ -119,101 +122,146 @@ def _summarize_findings(problems: int, warnings: int) -> str:
     return f"{problem_count} found" + (f", {format_count(warnings, 'warning')}" if warnings else "")
 
 
-def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield every problem of the gateway; append each warning to `warnings`. Raises GW808 for no home."""
+def _check_home(findings: Findings, arguments: Arguments) -> None:
+    """Add the findings of all checks of the gateway. Raises GW808 for no home."""
     try:
         settings = read_verb_settings(arguments)
     except GatewayError as problem:
         if problem.problem is MISUSE:
             raise
-        yield problem
+        findings.add(problem)
         return
     settings_file = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
-    warnings += find_empty_settings_warning(settings_file)
-    warnings += find_left_out_key_warnings(settings, settings_file)
-    warnings += find_permission_warnings(settings, settings_file)
-    warnings += find_file_owner_warnings(settings)
-    warnings += find_payload_copy_warnings(settings)
+    with findings.check("settings and files of the home"):
+        findings.add_all(find_empty_settings_warning(settings_file))
+        findings.add_all(find_left_out_key_warnings(settings, settings_file))
+        findings.add_all(find_permission_warnings(settings, settings_file))
+        findings.add_all(find_file_owner_warnings(settings))
+        findings.add_all(find_payload_copy_warnings(settings))
     try:
         with open_engine_of_any_version(settings) as engine:
             check_database_file(get_database_state(engine).damage)
     except GatewayError as problem:
         # No later check opens this database: closing its last connection copies the WAL into it.
-        yield problem
+        findings.add(problem)
         return
-    reported: set[str] = set()
-    for check in (
-        _check_signing_keys,
-        _check_partner_contracts,
-        check_transport,
-        _check_stored_mappings,
-        _check_publishers,
-    ):
-        try:
-            check(settings)
-        except GatewayError as problem:
-            # Keys and mappings are read from one database.
-            if str(problem) not in reported:
-                yield problem
-            reported.add(str(problem))
-    yield from _find_provider_problems(settings, warnings)
-    # Held lanes, test editions and WSDLs are reported even if there are other problems: they need no key.
-    try:
-        warnings += _find_changed_contracts(settings)
-        with open_engine(settings) as engine, read_transaction(engine) as conn:
-            warnings += list_database_warnings(conn)
-            warnings += list_lane_holds(conn)
-            warnings += list_console_switches(conn)
-            warnings += find_test_edition_warnings(conn, settings)
-            for refusal in (
-                find_copies_problem(conn, get_database_state(conn.engine).copies),
-                find_rights_problem(conn),
-            ):
-                if refusal is not None:
-                    yield refusal
-            warnings += find_contract_warnings(conn, settings, get_current_time())
-            warnings += find_mailbox_filings(conn, settings, get_current_time())
-            warnings += find_resting_filings(conn, get_current_time())
-            warnings += find_overruled_notices(conn, get_current_time())
-            warnings += find_ahead_notices(conn, get_current_time())
-            warnings += find_unclear_orders(conn)
-            warnings += list_plan_warnings(conn, get_current_time())
-    except GatewayError as problem:
-        yield from _list_new_database_problem(problem, reported)
-    try:
-        with open_engine(settings) as engine:
-            yield from _find_problems_of_files(settings, engine, warnings)
-    except GatewayError as problem:
-        yield from _list_new_database_problem(problem, reported)
-    try:
-        yield from _find_trust_problems(settings, warnings)
-        yield from find_stale_stamps(settings, warnings)
-        yield from _find_agency_keys(settings)
-        warnings += _find_partner_warnings(settings)
-        bundle = _load_bundle_in_force(settings)
-        warnings += find_missing_addresses(settings, bundle)
-        warnings += find_tariff_warnings(settings, bundle)
-        with open_engine(settings) as engine, read_transaction(engine) as conn:
-            warnings += find_classification_warnings(conn, bundle)
-        yield from find_static_problems(bundle)
-        yield from _find_delivery_problems(settings, warnings)
-    except GatewayError as problem:
-        yield from _list_new_database_problem(problem, reported)
+    with findings.check("contracts of agencies"):
+        _check_partner_contracts(settings)
+    with findings.check("TLS"):
+        check_transport(settings)
+    with findings.check("publishers of mappings"):
+        load_publisher_rules(settings)
+    with findings.check("the OpenID provider"):
+        _check_provider(findings, settings)
+    with findings.check("changed contracts"):
+        findings.add_all(_find_changed_contracts(settings))
+    with findings.check("the hub", parts="keys, trusted data and partners"):
+        _check_hub(findings, settings)
+    with findings.check("the database", parts="data and mappings"):
+        _check_database(findings, settings)
 
 
-def _list_new_database_problem(problem: GatewayError, reported: set[str]) -> Iterator[GatewayError]:
-    """Yield a problem of the database (GW806) that is not in `reported`, and add it there.
+def _check_hub(findings: Findings, settings: Settings) -> None:
+    """Add the findings of keys, trust and partners; raise the problem of a hub that does not start."""
+    with open_read_only_hub(settings) as hub:
+        register = hub.refresh_snapshot()
+        with findings.check("the own certificate"):
+            check_own_certificates(settings, hub)
+        # A hub starts without a token that is unavailable.
+        with findings.check("the own keys"):
+            for signer in hub.signers:
+                signer.sign(b"gateway check")
+        with findings.check("trusted and fetched data"):
+            findings.add_all(hub.recognizer.list_due_updates(hub.clock()))
+            findings.add_all(collect_trust_remarks(settings, hub))
+            findings.add_all(find_source_problems(settings, hub))
+        with findings.check("certificates that expire"):
+            findings.add_all(_find_expiries(hub))
+        with findings.check("time stamps"):
+            findings.add_all(_find_stale_stamps(hub))
+        with findings.check("keys of agencies"):
+            findings.add_all(find_agency_key_problems(settings, hub))
+        with findings.check("connections without TLS"):
+            findings.add_all(find_transport_warnings(settings, register, hub.clock()))
+        with findings.check("encryption for partners"):
+            findings.add_all(find_encryption_warnings(settings, hub, register))
+        with findings.check("algorithms of partners"):
+            findings.add_all(find_algorithm_warnings(settings, hub, register))
 
-    The database may be lost between two checks. A check before has reported every other problem.
-    """
-    if isinstance(problem, InsufficientStorageError) and str(problem) not in reported:
-        reported.add(str(problem))
-        yield problem
+
+def _check_database(findings: Findings, settings: Settings) -> None:
+    """Add the findings of the data; raise the problem of a database that cannot be opened."""
+    with open_engine(settings) as engine:
+        for name, find in _list_data_checks(settings).items():
+            with findings.check(name), read_transaction(engine) as conn:
+                findings.add_all(find(conn))
+        with findings.check("the mark of the database"):
+            findings.add_all(_find_mark_findings(settings, engine))
+        with findings.check("the key of webhooks"):
+            findings.add_all(_list_problem(find_webhook_key_problem(engine, settings.api.webhook_key)))
+        # Every object is read: hours may pass.
+        with findings.check("large payloads"), read_transaction(engine) as conn:
+            findings.add_all(find_object_problems(conn))
+        with findings.check("mappings", parts="addresses, tariffs and admitted declarations"):
+            _check_mappings(findings, settings, engine)
 
 
-def _check_publishers(settings: Settings) -> None:
-    """Raise GW801 or GW803 for certificates of publishers that cannot be read."""
-    load_publisher_rules(settings)
+def _list_data_checks(settings: Settings) -> Mapping[str, Callable[[Connection], Iterable[Finding]]]:
+    """Return the checks of data by name; each one reads in a transaction of its own."""
+    now = get_current_time()
+    return {
+        "the conditions of the database": list_database_warnings,
+        "copies of the database": lambda conn: _list_problem(
+            find_copies_problem(conn, get_database_state(conn.engine).copies)
+        ),
+        "rights in the database": lambda conn: _list_problem(find_rights_problem(conn)),
+        "held lanes": list_lane_holds,
+        "agencies without a system": list_console_switches,
+        "test editions": lambda conn: find_test_edition_warnings(conn, settings),
+        "mappings and contracts": lambda conn: find_contract_warnings(conn, settings, now),
+        "filings to a mailbox": lambda conn: find_mailbox_filings(conn, settings, now),
+        "messages that rest": lambda conn: find_resting_filings(conn, now),
+        "notices without effect": lambda conn: find_overruled_notices(conn, now),
+        "notices ahead of the clock": lambda conn: find_ahead_notices(conn, now),
+        "notices without a clear order": find_unclear_orders,
+        "planned mappings": _find_plan_findings,
+        "the clock": lambda conn: find_clock_warnings(conn, _read_time(conn)),
+        "deliveries that wait": lambda conn: find_stuck_deliveries(conn, _read_time(conn)),
+        "acts that wait": lambda conn: list_waiting_acts(conn, now),
+        "deliveries that have failed": find_failed_deliveries,
+    }
+
+
+def _check_mappings(findings: Findings, settings: Settings, engine: Engine) -> None:
+    """Add the findings of the mappings in force; raise GW904 for those that this version does not load."""
+    with read_transaction(engine) as conn:
+        now = get_current_time()
+        bundle = load_active_rules(conn, load_shipped_rules(), now).bundle
+        with findings.check("addresses of agencies"):
+            findings.add_all(find_missing_addresses(settings, bundle))
+        with findings.check("tariffs"):
+            findings.add_all(find_tariff_warnings(settings, bundle))
+        with findings.check("admitted declarations"):
+            findings.add_all(find_classification_warnings(conn, bundle))
+        with findings.check("what mappings say"):
+            findings.add_all(find_static_problems(bundle))
+
+
+def _list_problem(problem: GatewayError | None) -> tuple[GatewayError, ...]:
+    return () if problem is None else (problem,)
+
+
+def _find_plan_findings(conn: Connection) -> Iterator[Finding]:
+    """Yield the warnings about planned mappings; raise GW904 for those that this version does not load."""
+    now = get_current_time()
+    yield from list_plan_warnings(conn, now)
+    plan = find_mapping_plan(conn, now)
+    if plan is not None and plan.starts is not None:
+        load_active_rules(conn, load_shipped_rules(), plan.starts)
+
+
+def _read_time(conn: Connection) -> datetime:
+    return read_database_time(conn) or get_current_time()
 
 
 def _find_changed_contracts(settings: Settings) -> list[str]:
@@ -223,126 +271,50 @@ def _find_changed_contracts(settings: Settings) -> list[str]:
             refuse_empty_database(engine)
             with read_transaction(engine) as conn:
                 return list(find_contract_changes(conn, settings, get_current_time()))
-    except InsufficientStorageError:
-        raise
-    except GatewayError as error:  # what cannot be opened is already reported
-        is_older_schema = error.problem is SCHEMA_VERSION_WRONG
-        return (
-            [f"whether contracts of agencies have changed is not known: {error.detail}"]
-            if is_older_schema
-            else []
-        )
+    except GatewayError as error:
+        if error.problem is not SCHEMA_VERSION_WRONG:
+            raise
+        return [f"whether contracts of agencies have changed is not known: {error.detail}"]
 
 
-def _find_problems_of_files(
-    settings: Settings, engine: Engine, warnings: list[str]
-) -> Iterator[GatewayError]:
-    """Yield the problems of files that the database contradicts: the mark, the key of webhooks, the objects.
+def _find_mark_findings(settings: Settings, engine: Engine) -> Iterator[Finding]:
+    """Yield the problem of a database that its mark contradicts, and a warning where there is no mark.
 
-    Add to `warnings` that there is no mark. A hub that works beside changes these files: each is compared in
-    a transaction of its own, as a snapshot lacks later changes.
+    A hub that works beside changes the mark: it is compared in a transaction of its own, as a snapshot lacks
+    later changes.
     """
-    try:
-        mark_problem = find_home_mark_problem(engine, get_database_mark_path(settings))
-    except InsufficientStorageError:
-        raise
-    except GatewayError as unfit:
-        mark_problem = unfit
-    for problem in (mark_problem, find_webhook_key_problem(engine, settings.api.webhook_key)):
-        if problem is not None:
-            yield problem
+    mark_problem = find_home_mark_problem(engine, get_database_mark_path(settings))
+    if mark_problem is not None:
+        yield mark_problem
     missing_mark = find_mark_warning(settings, engine, get_current_time())
-    warnings += [missing_mark] if missing_mark else []
-    # Every object is read: hours may pass.
-    with read_transaction(engine) as conn:
-        yield from find_object_problems(conn)
+    if missing_mark:
+        yield missing_mark
 
 
-def _find_trust_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield the problems of fetch sources, and one for each party whose last certificate has expired.
-
-    Add to `warnings` each trusted list that has expired or will expire soon, each certificate that will
-    expire soon, and the other remarks on trust.
-    """
-    with open_read_only_hub(settings) as hub:
-        hub.refresh_snapshot()
-        warnings += hub.recognizer.list_due_updates(hub.clock())
-        warnings += collect_trust_remarks(settings, hub)
-        yield from find_source_problems(settings, hub)
-        expiries = list_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
-    warnings += [warning.text for warning in expiries if not warning.is_expired]
-    for warning in expiries:
-        # Our own certificate is already reported by the check of the hub.
-        if warning.is_expired and warning.owner != OURSELVES:
+def _find_expiries(hub: Hub) -> Iterator[Finding]:
+    """Yield a warning for each certificate that will expire soon, a problem for parties whose last has."""
+    for warning in list_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub)):
+        if not warning.is_expired:
+            yield warning.text
+        # Our own certificate is already reported by its check.
+        elif warning.owner != OURSELVES:
             yield GatewayError(CERTIFICATE_EXPIRED, warning.text, f"party {warning.owner[:40]}")
 
 
-def _find_provider_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield the problems of the OpenID provider; import the console only if the settings name one."""
+def _check_provider(findings: Findings, settings: Settings) -> None:
+    """Add the findings of the OpenID provider; import the console only if the settings name one."""
     if settings.console.oidc.issuer is None:
         return
     from gateway.web import find_provider_problems
 
-    yield from find_provider_problems(settings, get_current_time, warnings)
+    findings.add_all(find_provider_problems(settings, get_current_time, findings.warnings))
 
 
-def _find_agency_keys(settings: Settings) -> Iterator[GatewayError]:
-    """Yield a problem for each key that is kept for an agency and cannot be used."""
-    with open_read_only_hub(settings) as hub:
-        yield from find_agency_key_problems(settings, hub)
-
-
-def _find_partner_warnings(settings: Settings) -> list[str]:
-    """Return the warnings about connections without TLS, and about keys and algorithms of partners."""
-    with open_read_only_hub(settings) as hub:
-        register = hub.refresh_snapshot()
-        return [
-            *find_transport_warnings(settings, register, hub.clock()),
-            *find_encryption_warnings(settings, hub, register),
-            *find_algorithm_warnings(settings, hub, register),
-        ]
-
-
-def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield GW804 where stale time-stamping makes the hub refuse messages; otherwise add a warning."""
-    with open_read_only_hub(settings) as hub:
-        problem, refuses = find_stamping_problem(hub)
-    if problem is not None and refuses:
-        yield problem
-    elif problem is not None:
-        warnings.append(str(problem))
-
-
-def _check_signing_keys(settings: Settings) -> None:
-    """Check the hub and sign with its keys; a hub itself starts without a token that is unavailable."""
-    check_own_hub(settings)
-    with open_read_only_hub(settings) as hub:
-        for signer in hub.signers:
-            signer.sign(b"gateway check")
-
-
-def _find_delivery_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield a problem for deliveries that have failed; add a warning for those that wait too long."""
-    with open_engine(settings) as engine, read_transaction(engine) as conn:
-        now = read_database_time(conn) or get_current_time()
-        warnings += find_clock_warnings(conn, now)
-        warnings += find_stuck_deliveries(conn, now)
-        warnings += list_waiting_acts(conn, get_current_time())
-        yield from find_failed_deliveries(conn)
-
-
-def _load_bundle_in_force(settings: Settings) -> MappingBundle:
-    with open_engine(settings) as engine, read_transaction(engine) as conn:
-        return load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
-
-
-def _check_stored_mappings(settings: Settings) -> None:
-    """Raise GW904 for mappings in force, or planned, that this version of the program does not load."""
-    with open_engine(settings) as engine, read_transaction(engine) as conn:
-        plan = find_mapping_plan(conn, get_current_time())
-        _load_bundle_in_force(settings)
-        if plan is not None and plan.starts is not None:
-            load_active_rules(conn, load_shipped_rules(), plan.starts)
+def _find_stale_stamps(hub: Hub) -> Iterator[Finding]:
+    """Yield GW804 where stale time-stamping makes the hub refuse messages; otherwise a warning."""
+    problem, refuses = find_stamping_problem(hub)
+    if problem is not None:
+        yield problem if refuses else str(problem)
 
 
 def _check_partner_contracts(settings: Settings) -> None:

@@ -41,6 +41,7 @@ from gateway.errors import GatewayError
 from gateway.hub import Hub, find_webhook_key_problem, get_current_time, list_own_periods
 from gateway.monitor import log_expiry_warnings
 from gateway.operations import (
+    Findings,
     collect_trust_remarks,
     find_contract_changes,
     find_contract_warnings,
@@ -334,17 +335,25 @@ def log_expiries_daily(settings: Settings, stop: threading.Event, engine: Engine
 def _log_hub_warnings(settings: Settings, hub: Hub) -> None:
     """Log a warning for each thing of a hub that expires, or that a partner lacks."""
     hub.refresh_snapshot()
-    log_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
-    warnings = (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub))
-    warnings += tuple(find_missing_addresses(settings, hub.rules.bundle))
-    with read_transaction(hub.engine) as conn:
-        warnings += tuple(find_contract_warnings(conn, settings, hub.clock()))
-        warnings += tuple(find_contract_changes(conn, settings, hub.clock()))
-        warnings += tuple(find_resting_filings(conn, hub.clock()))
-    key_problem = find_webhook_key_problem(hub.engine, settings.api.webhook_key)
-    warnings += () if key_problem is None else (key_problem,)
-    for warning in warnings:
-        _log.warning("%s", warning)
+    findings = Findings()
+    with findings.check("certificates that expire"):
+        log_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
+    with findings.check("trusted and fetched data"):
+        findings.add_all(collect_trust_remarks(settings, hub))
+        findings.add_all(find_source_problems(settings, hub))
+    with findings.check("addresses of agencies"):
+        findings.add_all(find_missing_addresses(settings, hub.rules.bundle))
+    with findings.check("mappings and contracts"), read_transaction(hub.engine) as conn:
+        findings.add_all(find_contract_warnings(conn, settings, hub.clock()))
+    with findings.check("changed contracts"), read_transaction(hub.engine) as conn:
+        findings.add_all(find_contract_changes(conn, settings, hub.clock()))
+    with findings.check("messages that rest"), read_transaction(hub.engine) as conn:
+        findings.add_all(find_resting_filings(conn, hub.clock()))
+    with findings.check("the key of webhooks"):
+        key_problem = find_webhook_key_problem(hub.engine, settings.api.webhook_key)
+        findings.add_all(() if key_problem is None else (key_problem,))
+    for finding in (*findings.problems, *findings.warnings):
+        _log.warning("%s", finding)
 
 
 _start_log = logging.getLogger(START_LOG)

@@ -40,7 +40,7 @@ from gateway.harmonize.carriers.plain_values import (
     make_request_node,
 )
 from gateway.harmonize.language import XML_FORMAT, CarrierFormat, DocumentMapping, MappingBundle
-from gateway.wire import canonicalize_element, parse_xml
+from gateway.wire import canonicalize_element, parse_xml, serialize_element
 
 #: A number as JSON writes it, without exponent: its literal is the text of the value, digit by digit.
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,59})(?:\.[0-9]{1,60})?")
@@ -248,7 +248,7 @@ def list_uncarried_values(
 
 def _canonicalize(root: etree._Element) -> bytes:
     """Return the canonical octets of a document without comments and the white space between its elements."""
-    alone = etree.fromstring(etree.tostring(root, with_tail=False), _PARSER)
+    alone = etree.fromstring(serialize_element(root), _PARSER)
     for element in alone.iter(etree.Element):
         element.tail = None
         if len(element):

@@ -27,7 +27,14 @@ from gateway.harmonize.notices.notice_facts import (
     read_notice,
 )
 from gateway.harmonize.schemas import write_notice_schema
-from gateway.wire import collapse_whitespace, compile_schema, find_violation, read_leaf_text
+from gateway.wire import (
+    collapse_whitespace,
+    compile_schema,
+    find_violation,
+    read_leaf_text,
+    read_own_element,
+    serialize_element,
+)
 
 _SENDER = "agency"
 _NUMBER = "application_number"
@@ -111,6 +118,6 @@ def _validate_notice(root: etree._Element, bundle: MappingBundle, notice: Notice
         f"notice:{notice.id}", lambda: compile_schema(write_notice_schema(notice).encode("utf-8"))
     )
     # A copy alone: the document is a part of the verified envelope, and paths begin at its own root.
-    reason = find_violation(schema, etree.fromstring(etree.tostring(root, with_tail=False)))
+    reason = find_violation(schema, read_own_element(serialize_element(root)))
     if reason is not None:
         raise GatewayError(NOTICE_UNREADABLE, reason.message[:300], reason.path or f"/{notice.root.name}")

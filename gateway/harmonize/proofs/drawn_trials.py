@@ -32,7 +32,7 @@ from gateway.harmonize.split import (
     make_placeholder_numbers,
     split_submission,
 )
-from gateway.wire import SUB, SourceMark, parse_xml
+from gateway.wire import SUB, SourceMark, parse_xml, serialize_element
 
 OWN_APPLICATION: Final = "A1"
 _NEIGHBOUR: Final = "A2"
@@ -49,7 +49,7 @@ class TrialOutcome:
     @property
     def octets(self) -> bytes | None:
         """Return the request's XML, None where there is none."""
-        return None if self.request is None else etree.tostring(self.request.xml)
+        return None if self.request is None else serialize_element(self.request.xml)
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -185,7 +186,7 @@ def _wrap_declaration(root: etree._Element) -> etree._Element:
     if root.tag == f"{_SUB}Submission":
         return root
     shell = etree.Element(f"{_SUB}Submission")
-    shell.append(etree.fromstring(etree.tostring(root, with_tail=False)))
+    shell.append(deepcopy(root))
     return shell
 
 
