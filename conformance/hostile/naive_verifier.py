@@ -180,7 +180,7 @@ def _copy_as_document(target: etree._Element, *, exclusive: bool) -> etree._Elem
     """Return a copy of an element as a document; if not `exclusive`, with inherited ``xml:`` attributes."""
     if target.getparent() is None:
         return deepcopy(target)
-    copied = etree.fromstring(etree.tostring(target, with_tail=False))
+    copied = etree.fromstring(etree.tostring(target, encoding="utf-8", with_tail=False))
     for ancestor in () if exclusive else target.iterancestors():
         for name, value in ancestor.attrib.items():
             if str(name).startswith("{http://www.w3.org/XML"):

@@ -195,6 +195,11 @@ def test_samples_obey_a_rule_on_a_number(bundle: MappingBundle, rule: str) -> No
     assert seen
 
 
+def test_a_document_with_a_korean_name_is_no_declaration_and_breaks_no_rule(bundle: MappingBundle) -> None:
+    root = etree.fromstring('<시험 xmlns="urn:example"><품명>쌀</품명></시험>')
+    assert find_broken_rules(root, bundle) == ()
+
+
 def test_a_declaration_alone_is_judged_too(bundle: MappingBundle) -> None:
     root = etree.fromstring(SAMPLE.replace(HS, "<ID>9905320X</ID>", 1).encode())
     declaration = next(root.iter("{urn:wco:datamodel:WCO:DEC-DMS:2}Declaration"))

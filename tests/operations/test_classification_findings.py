@@ -6,10 +6,12 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
+from gateway.errors import RULE_BROKEN, XML_MALFORMED, GatewayError
+from gateway.harmonize.split.declaration_findings import DeclarationFinding
 from gateway.hub import load_shipped_rules
 from gateway.hub.submissions import split
-from gateway.operations import find_classification_warnings
-from gateway.store import read_transaction
+from gateway.operations import Findings, find_classification_warnings
+from gateway.store import InsufficientStorageError, read_transaction
 from tests.flows.craft import all_of, at, reference
 from tests.kit.databases import BOTH
 from tests.kit.story import Story
@@ -47,3 +49,50 @@ def test_a_party_whose_case_would_be_refused_now_is_named(
     story.tick()
     assert story.outcome()[0] == "REFUSED"
     assert len(list_warnings(story)) == 1
+
+
+def test_a_case_that_fails_the_examination_is_named_after_the_others(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(engine)
+    numbers = {}
+    for name in ("R-1", "R-2", "R-3"):
+        story.submit(story.submission(reference(name)))
+        story.tick()
+        numbers[name] = story.case().number
+    failures = {"R-1": ValueError("odd"), "R-3": GatewayError(XML_MALFORMED, "no XML", "line 1")}
+
+    def judge(root: etree._Element, *_: object) -> tuple[DeclarationFinding, ...]:
+        for name, failure in failures.items():
+            if f">{name}<" in etree.tostring(root, encoding="unicode"):
+                raise failure
+        return (DeclarationFinding(RULE_BROKEN, "it is wrong", "42A", True, None),)
+
+    monkeypatch.setattr("gateway.operations.admitted_declarations.find_broken_rules", judge)
+    findings, bundle = Findings(), load_shipped_rules().bundle
+    with findings.check("declarations"), read_transaction(story.house.engine) as conn:
+        findings.add_all(find_classification_warnings(conn, bundle))
+    assert findings.warnings == [
+        "party broker1: of the newest 200 cases 1 would be refused now (GW404), the newest is case "
+        f"{numbers['R-2']}, 42A: it is wrong",
+        "of the newest 200 cases 1 cannot be read, the newest is case "
+        f"{numbers['R-3']}: GW104 no XML at line 1",
+    ]
+    assert [problem.detail for problem in findings.problems] == [
+        f"the check of declarations has failed at case {numbers['R-1']}: ValueError: odd"
+    ]
+
+
+def test_a_store_that_is_away_is_no_declaration_that_cannot_be_read(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(engine)
+    story.submit()
+    story.tick()
+
+    def refuse(*_: object) -> etree._Element:
+        raise InsufficientStorageError("the bucket is away")
+
+    monkeypatch.setattr("gateway.operations.admitted_declarations.load_stored_tree", refuse)
+    with pytest.raises(InsufficientStorageError):
+        list_warnings(story)

@@ -114,6 +114,16 @@ def test_only_the_template_can_be_bound(template: bytes) -> None:
     assert caught.value.problem.id == "GW801"
 
 
+def test_a_wsdl_with_korean_names_is_read() -> None:
+    start = '<xs:element name="CancelApplication">'
+    remark = "<xs:annotation><xs:appinfo><설명 xmlns='urn:example'/></xs:appinfo></xs:annotation>"
+    text = TEMPLATE.decode()
+    assert text.count(start) == 1
+    data = text.replace(start, start + remark).encode()
+    assert read_wsdl(data).operations == read_wsdl(TEMPLATE).operations
+    assert read_wsdl(remove_schema_imports(data)).operations == read_wsdl(TEMPLATE).operations
+
+
 def test_without_documents_there_is_nothing_to_bind() -> None:
     with pytest.raises(GatewayError):
         bind_document_namespaces(TEMPLATE, "X", {})

@@ -111,7 +111,7 @@ def _remove_signatures(octets: bytes) -> bytes:
     root = etree.fromstring(octets)
     for signature in list(root.iter(f"{{{DS}}}Signature")):
         signature.getparent().remove(signature)  # type: ignore[union-attr]
-    return etree.tostring(root)
+    return etree.tostring(root, encoding="utf-8")
 
 
 def _replay_earlier_receipt(reply_connection: ReplyConnection) -> None:

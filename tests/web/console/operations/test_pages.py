@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,3 +32,23 @@ def test_every_page_is_shown(story: Story, failed: int, operator: Browser, langu
         page = operator.get(f"/console/operations{path}")
         assert page.status_code == 200, (path, page.text[:3000])
         assert len(re.findall("<h1", page.text)) == 1, path
+
+
+@pytest.mark.parametrize(
+    "name", ["find_contract_warnings", "find_failed_deliveries", "collect_trust_remarks"]
+)
+def test_the_first_page_says_which_check_has_failed_and_shows_the_rest(
+    operator: Browser, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def warn(*_: object) -> Iterator[str]:
+        yield "a message rests"
+
+    def fail(*_: object) -> Iterator[str]:
+        raise LookupError("nothing at 3")
+
+    monkeypatch.setattr("gateway.operations.overview_report.find_resting_filings", warn)
+    monkeypatch.setattr(f"gateway.operations.overview_report.{name}", fail)
+    page = operator.get("/console/operations")
+    assert page.status_code == 200
+    assert "a message rests" in page.text
+    assert re.search(r"GW905.{0,200}has failed: LookupError: nothing at 3", page.text, re.DOTALL)
