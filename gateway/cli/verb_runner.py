@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -56,7 +57,8 @@ def run_command_line(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         open_missing_streams()
         escape_unencodable_output()
-    with guard_terminals(), keep_display_zone(), choose_problem_format(as_json="--json" in argv_words):
+    output = choose_problem_format(as_json="--json" in argv_words)
+    with guard_terminals(), keep_display_zone(), output, _show_tracebacks():
         try:
             status = _invoke_named_verb(argv_words)
             if argv is None:
@@ -83,6 +85,21 @@ def run_command_line(argv: Sequence[str] | None = None) -> int:
             return 1
         except Exception as failure:
             return _print_exception(failure, argv_words)
+
+
+@contextmanager
+def _show_tracebacks() -> Iterator[None]:
+    """Write log lines with a traceback to standard error, if GATEWAY_TRACE asks for them."""
+    if not os.environ.get("GATEWAY_TRACE"):
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.exc_info is not None)
+    logging.getLogger("gateway").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("gateway").removeHandler(handler)
 
 
 def _invoke_named_verb(argv_words: list[str]) -> int:

@@ -35,9 +35,8 @@ ISSUE_TIME_WRONG = Problem(
     id="GW719",
     title="notice issued at an impossible time",
     meaning=(
-        "The time of issue of the notice is more than a day ahead, or more than a day before the case that "
-        "it is about; or it states a day without a time, and nothing says whether it comes before or after "
-        "the notice of that day that is in force. Nothing of it was stored."
+        "The notice is issued more than a day ahead, or more than a day before its case; or it states a day "
+        "without a time, and a notice of that day is in force. Nothing of it was stored."
     ),
     cause=(
         "A clock is wrong, or the time was written in another time zone than it says. Of a day without a "

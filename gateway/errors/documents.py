@@ -132,9 +132,8 @@ REQUIREMENT_NOT_USABLE = Problem(
     title="requirement cannot be used so",
     meaning="The certificate or approval is known, but this declaration cannot use it in this way.",
     cause=(
-        "Its quantity is in a unit that cannot be converted to the unit of the declaration. Or it is "
-        "revoked, suspended, no longer valid, issued to others, approved for the other direction "
-        "(import or export), or not the only one with its number."
+        "Its quantity is in a unit that cannot be converted. Or it is revoked, suspended, no longer valid, "
+        "issued to others, approved for the other direction, or not the only one with its number."
     ),
     remedy=(
         "Correct the number or the unit at the pointer; if two agencies have issued the number, name "
@@ -181,9 +180,8 @@ PARENT_NOT_USABLE = Problem(
     title="parent case cannot be used",
     meaning="The declaration refers to a parent case from which it cannot take items.",
     cause=(
-        "The parent is not known, belongs to another declarant, is of another direction (import or "
-        "export), or is not decided with an approval. Or customs has cleared the item there. Or the items "
-        "name several parents, or other numbers there."
+        "The parent is not known, not approved, or of another declarant or direction (import or export). Or "
+        "customs has cleared the item there. Or the items name several parents, or other numbers there."
     ),
     remedy="Name the case of your own declaration at each item, and wait for its result.",
     codes=ProtocolCodes(soap="Client", http=200),

@@ -36,9 +36,8 @@ KEY_UNAVAILABLE = Problem(
     title="private key unavailable",
     meaning="The private key cannot be used, so the gateway cannot sign.",
     cause=(
-        "The file is missing or unreadable, the variable or password is wrong or not set, key and "
-        "certificate do not match, the token is absent or rejects its PIN, or this node has another key of "
-        "the webhooks than the other nodes."
+        "A file, variable, password, token or PIN is missing, unreadable or wrong, key and certificate do "
+        "not match, or this node has another key of the webhooks than the other nodes."
     ),
     remedy=(
         "Operator: run `gateway pki key`; for `api.webhook_key`, copy the file of the node that has it. "
@@ -147,9 +146,8 @@ WRONG_STORE = Problem(
         "gateways name the same store, or payloads were moved or restored without their mark."
     ),
     remedy=(
-        "Operator: name the store of all nodes (`payloads.folder` or `payloads.s3`), or mount it. If it is "
-        "the right one and has lost its mark: `gateway restore payloads`. Sender: send the same message "
-        "again later."
+        "Operator: name or mount the store of all nodes (`payloads.folder`, `payloads.s3`). If it is the "
+        "right one without its mark: `gateway restore payloads`. Sender: send the message again later."
     ),
     ours=True,
     retry=True,
@@ -203,12 +201,12 @@ STORED_MAPPINGS_UNREAD = Problem(
 
 CHECK_FAILED = Problem(
     id="GW905",
-    title="a check of the gateway has failed",
-    meaning="One check of the gateway did not end: whatever else it would report is unknown. The others ran.",
+    title="a check has failed",
+    meaning="A check, or the examination of a record, did not end: whatever it would report is unknown.",
     cause="The program has a defect, which a record or a file of this gateway shows.",
     remedy=(
-        "Run `gateway check` with GATEWAY_TRACE=1, which shows where, and report its output. What the "
-        "other checks say holds."
+        "What the other checks report holds. Run the verb with GATEWAY_TRACE=1, or read the log: both show "
+        "where it failed. Report that with the version of the program."
     ),
     ours=True,
 )

@@ -41,6 +41,9 @@ from .case_reports import list_recorded_movements as list_recorded_movements
 from .case_reports import read_case_deadlines as read_case_deadlines
 from .case_reports import read_custody_times as read_custody_times
 from .case_reports import read_request_custody as read_request_custody
+from .check_findings import Finding as Finding
+from .check_findings import Findings as Findings
+from .check_findings import find_record_problem as find_record_problem
 from .contract_changes import ComposedCalls as ComposedCalls
 from .contract_changes import change_composed_calls as change_composed_calls
 from .contract_changes import compose_calls as compose_calls
@@ -54,8 +57,6 @@ from .delivery_report import list_transition_lines as list_transition_lines
 from .delivery_report import load_destinations as load_destinations
 from .delivery_report import read_delivery_report as read_delivery_report
 from .delivery_report import search_destinations as search_destinations
-from .findings import Finding as Finding
-from .findings import Findings as Findings
 from .mapping_activation import CheckedFolder as CheckedFolder
 from .mapping_activation import activate_folder as activate_folder
 from .mapping_activation import check_compared_mappings as check_compared_mappings

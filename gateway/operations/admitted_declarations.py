@@ -9,10 +9,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, find_broken_rules
 from gateway.hub import find_former_message, load_stored_tree, read_unless_removed
-from gateway.store import InsufficientStorageError, ListFilter, cases, list_searches
+from gateway.operations.check_findings import find_record_problem
+from gateway.store import ListFilter, cases, list_searches
 
 #: The most cases, newest first, that are read, so that `gateway check` ends soon.
 _MAX_CASES: Final = 200
@@ -23,13 +23,11 @@ def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Ite
 
     An earlier version admitted an item with two classifications of one type, an id with an
     invisible character, and a date that the calendar does not have. Cases whose octets retention has removed
-    are not examined. One that cannot be read is a warning; any other exception is raised after the last case,
-    with a note that names its case.
+    are not examined; the newest of those that cannot be read is named.
     """
     bundle_without_rules = replace(bundle, rules=())
     examples_by_party: dict[str, list[str]] = {}
     unread_cases: list[str] = []
-    failures: list[Exception] = []
     for case in list_searches.search_cases(conn, ListFilter(limit=_MAX_CASES)).rows:
         if case["state"] == "REFUSED" or case["outcome"] == "REFUSED":
             continue
@@ -39,13 +37,8 @@ def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Ite
             message_id = case["message"] if case_row is None else find_former_message(conn, case_row)
             root = read_unless_removed(partial(load_stored_tree, conn, message_id))
             broken_rules = () if root is None else find_broken_rules(root, bundle_without_rules)
-        except InsufficientStorageError:
-            raise
-        except GatewayError as problem:
-            unread_cases.append(f"case {case['number']}: {problem}")
         except Exception as failure:
-            failure.add_note(f"case {case['number']}")
-            failures.append(failure)
+            unread_cases.append(f"case {case['number']}: {find_record_problem(failure)}")
         else:
             if broken_rules:
                 example = f"case {case['number']}, {broken_rules[0].pointer}: {broken_rules[0].detail}"
@@ -60,5 +53,3 @@ def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Ite
             f"of the newest {_MAX_CASES} cases {len(unread_cases)} cannot be read, "
             f"the newest is {unread_cases[0]}"
         )
-    if failures:
-        raise failures[0]

@@ -25,6 +25,7 @@ from gateway.hub import (
     make_unread_problem,
     open_stored_mappings,
 )
+from gateway.operations.check_findings import find_record_problem
 from gateway.share import get_data_folder
 from gateway.store import (
     CaseRow,
@@ -202,5 +203,5 @@ def _examine_case(
         message_row = messages.find_by_id(conn, message_id)
         received_at = case_row.opened_at if message_row is None else message_row.received_at
         return ExaminedCase(*case_columns, compare_submission(root, former_bundle, new_bundle, received_at))
-    except GatewayError as error:
-        return ExaminedCase(*case_columns, problem=error)
+    except Exception as failure:
+        return ExaminedCase(*case_columns, problem=find_record_problem(failure))

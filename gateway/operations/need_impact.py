@@ -33,6 +33,7 @@ from gateway.needs import (
     compare_needs,
 )
 from gateway.operations.audited_changes import DatabaseChange
+from gateway.operations.check_findings import find_record_problem
 from gateway.store import (
     CalendarEditionRow,
     CaseRow,
@@ -207,14 +208,14 @@ def _compare_case(
 ) -> CaseImpact | GatewayError:
     """Return the changes for a case, or the problem for which it could not be asked."""
     impact_rules = comparison.impact_rules
+    case_columns = (case_row.number, case_row.functional_reference, case_row.declarant)
     try:
         goods = load_stored_goods(conn, case_row, impact_rules.rules, impact_rules.zone)
-    except GatewayError as error:
-        return error
-    case_columns = (case_row.number, case_row.functional_reference, case_row.declarant)
-    if goods is None:
-        return CaseImpact(*case_columns, find_day(case_row.opened_at, impact_rules.zone))
-    return comparison.compare_goods(goods, CaseImpact(*case_columns, goods.day))
+        if goods is None:
+            return CaseImpact(*case_columns, find_day(case_row.opened_at, impact_rules.zone))
+        return comparison.compare_goods(goods, CaseImpact(*case_columns, goods.day))
+    except Exception as failure:
+        return find_record_problem(failure)
 
 
 def _compare_items(

@@ -13,8 +13,8 @@ from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import Hub, list_own_periods
 from gateway.monitor import list_expiry_warnings
+from gateway.operations.check_findings import Finding, Findings
 from gateway.operations.delivery_report import load_destinations
-from gateway.operations.findings import Finding, Findings
 from gateway.operations.operator_acts import list_console_switches
 from gateway.operations.partner_findings import (
     collect_trust_remarks,

@@ -128,6 +128,7 @@ from .disk_reserve import InsufficientStorageError as InsufficientStorageError
 from .disk_reserve import retry_until_stored as retry_until_stored
 from .engine import confirm_copies as confirm_copies
 from .engine import describe_database as describe_database
+from .engine import is_database_error as is_database_error
 from .engine import make_engine as make_engine
 from .engine import read_database_time as read_database_time
 from .engine import read_transaction as read_transaction

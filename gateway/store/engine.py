@@ -19,7 +19,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, Pool, QueuePool, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError, SQLAlchemyError
 
 from gateway.errors import SETTINGS_WRONG, VALUE_TOO_LONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
@@ -526,6 +526,11 @@ def is_transient_error(error: BaseException) -> bool:
     return is_refused_for_now(cause) or isinstance(
         error, add_sqlite_errors(OperationalError, class_name="OperationalError")
     )
+
+
+def is_database_error(error: BaseException) -> bool:
+    """Return whether the database or its driver raised an exception, which its transaction translates."""
+    return isinstance(error, SQLAlchemyError)
 
 
 _NOW: Final = text("SELECT clock_timestamp()")

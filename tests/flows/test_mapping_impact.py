@@ -11,13 +11,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from lxml import etree
 from sqlalchemy import select, update
 
 from gateway.cli import main
+from gateway.harmonize import SubmissionChange, compare_submission, load_bundle
 from gateway.hub import pack_mapping_folder
 from gateway.operations import ImpactTotals, find_mapping_impact
 from gateway.share import get_data_folder
-from gateway.store import mapping_bundles, read_transaction, write_transaction
+from gateway.store import InsufficientStorageError, mapping_bundles, read_transaction, write_transaction
 from tests.flows.craft import all_of, reference, text, without
 from tests.kit import tables
 from tests.kit.databases import Templates, _make_engine
@@ -268,7 +270,6 @@ def test_a_packed_file_is_asked_as_its_folder(
 
 def test_pages_are_read_one_by_one(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each page is a transaction of its own, and no case is left out or asked twice."""
-    from gateway.harmonize import load_bundle
     from gateway.operations import mapping_impact
 
     monkeypatch.setattr(mapping_impact, "_PAGE_SIZE", 2)
@@ -282,6 +283,45 @@ def test_pages_are_read_one_by_one(story: Story, monkeypatch: pytest.MonkeyPatch
     assert totals.not_split == 1
     with read_transaction(story.house.engine) as conn:
         assert mapping_bundles.list_bundles(conn) == []
+
+
+def test_a_case_that_fails_the_comparison_is_counted_and_the_others_are_compared(
+    story: Story, ask: Callable[..., Any], mappings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(mappings / OFFICES, "003,서울지방식품의약품안전청,", "003,서울식약청,")
+    _, before = ask()
+
+    def compare(root: etree._Element, *others: Any) -> SubmissionChange:
+        if ">SECOND-1<" in etree.tostring(root, encoding="unicode"):
+            raise ValueError("odd")
+        return compare_submission(root, *others)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.operations.mapping_impact.compare_submission", compare)
+        told, totals = ask()
+    (unread,) = [one for one in told if one["unreadable"]]
+    assert unread["unreadable"] == {
+        "id": "GW905",
+        "message": "the examination has failed: ValueError: odd",
+    }
+    assert (totals["asked"], totals["unreadable"]) == (before["asked"] - 1, {"GW905": 1})
+
+
+def test_a_store_of_payloads_that_is_away_ends_the_examination(
+    story: Story, mappings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> etree._Element:
+        raise InsufficientStorageError("the bucket is away")
+
+    change(mappings / OFFICES, "003,서울지방식품의약품안전청,", "003,서울식약청,")
+    monkeypatch.setattr("gateway.operations.mapping_impact.load_stored_tree", refuse)
+    until = story.clock()
+    with pytest.raises(InsufficientStorageError):
+        list(
+            find_mapping_impact(
+                story.house.engine, load_bundle(mappings), until.replace(year=2020), until, None
+            )
+        )
 
 
 def test_cases_that_cannot_be_read_are_told_with_their_reason(

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.config import NeedSettings
+from gateway.operations import CaseImpact, need_impact
 from gateway.store import cases, read_transaction
 from tests.flows.craft import Change, all_of, reference, text, without
 from tests.flows.test_changed_needs import amendment, code_of, disclaim
@@ -173,6 +174,27 @@ def test_an_amended_case_is_asked_by_the_goods_in_force(office: Office) -> None:
         (2, BULBS, ["23"]),
         (3, BULBS, ["23"]),
     ]
+
+
+@pytest.mark.long
+def test_a_case_that_fails_the_comparison_is_counted_and_the_others_are_compared(
+    engine: Engine, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = Office(engine, tmp_path, capsys, "warn")
+    office.load(office.write(1, ELSEWHERE))
+    for name in ("ONE-1", "TWO-1"):
+        office.file(name)
+
+    def compare(comparison: Any, goods: Any, impact: CaseImpact) -> CaseImpact:
+        if impact.reference == "ONE-1":
+            raise ValueError("odd")
+        return compare_goods(comparison, goods, impact)
+
+    compare_goods = need_impact._TableComparison.compare_goods
+    monkeypatch.setattr(need_impact._TableComparison, "compare_goods", compare)
+    impact = office.ask(office.write(2, f"{BULBS},import,23"))
+    assert impact.keys() == {"", "TWO-1"}
+    assert impact[""]["unreadable"] == {"GW905": 1}
 
 
 @pytest.mark.long

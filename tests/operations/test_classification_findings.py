@@ -10,7 +10,7 @@ from gateway.errors import RULE_BROKEN, XML_MALFORMED, GatewayError
 from gateway.harmonize.split.declaration_findings import DeclarationFinding
 from gateway.hub import load_shipped_rules
 from gateway.hub.submissions import split
-from gateway.operations import Findings, find_classification_warnings
+from gateway.operations import find_classification_warnings
 from gateway.store import InsufficientStorageError, read_transaction
 from tests.flows.craft import all_of, at, reference
 from tests.kit.databases import BOTH
@@ -60,7 +60,7 @@ def test_a_case_that_fails_the_examination_is_named_after_the_others(
         story.submit(story.submission(reference(name)))
         story.tick()
         numbers[name] = story.case().number
-    failures = {"R-1": ValueError("odd"), "R-3": GatewayError(XML_MALFORMED, "no XML", "line 1")}
+    failures = {"R-1": GatewayError(XML_MALFORMED, "no XML", "line 1"), "R-3": ValueError("odd")}
 
     def judge(root: etree._Element, *_: object) -> tuple[DeclarationFinding, ...]:
         for name, failure in failures.items():
@@ -69,17 +69,11 @@ def test_a_case_that_fails_the_examination_is_named_after_the_others(
         return (DeclarationFinding(RULE_BROKEN, "it is wrong", "42A", True, None),)
 
     monkeypatch.setattr("gateway.operations.admitted_declarations.find_broken_rules", judge)
-    findings, bundle = Findings(), load_shipped_rules().bundle
-    with findings.check("declarations"), read_transaction(story.house.engine) as conn:
-        findings.add_all(find_classification_warnings(conn, bundle))
-    assert findings.warnings == [
+    assert list_warnings(story) == [
         "party broker1: of the newest 200 cases 1 would be refused now (GW404), the newest is case "
         f"{numbers['R-2']}, 42A: it is wrong",
-        "of the newest 200 cases 1 cannot be read, the newest is case "
-        f"{numbers['R-3']}: GW104 no XML at line 1",
-    ]
-    assert [problem.detail for problem in findings.problems] == [
-        f"the check of declarations has failed at case {numbers['R-1']}: ValueError: odd"
+        f"of the newest 200 cases 2 cannot be read, the newest is case {numbers['R-3']}: "
+        "GW905 the examination has failed: ValueError: odd",
     ]
 
 

@@ -610,20 +610,55 @@ def test_a_mark_that_others_have_locked_is_written_later(
     assert read_mark_file(mark).leaf == 2  # type: ignore[union-attr]
 
 
+def count_committed_leaves(engine: Engine) -> int:
+    """Return how many leaves a process keeps in mind: those since the mark before its last one."""
+    guard = get_database_state(engine).guard
+    assert guard is not None
+    return len(guard.list_committed_leaves())
+
+
 @pytest.mark.long
 def test_many_processes_of_a_home_each_store_their_mark(database_url: str, mark: Path) -> None:
-    """None is kept from it by the others, and none writes an older mark over a newer one."""
+    """None writes an older mark over a newer one, and each stores its own as soon as the others pause."""
     engines = [make_engine(database_url, mark_path=mark) for _ in range(4)]
 
     def work(engine: Engine) -> None:
         for number in range(15):
             record(engine, number)
             keep_database_mark(engine)
-            assert len(get_database_state(engine).guard.list_committed_leaves()) <= 4  # type: ignore[union-attr]
 
     with ThreadPoolExecutor(len(engines)) as processes:
         for done in [processes.submit(work, engine) for engine in engines]:
             done.result()
     assert read_mark_file(mark).leaf == 60  # type: ignore[union-attr]
     for engine in engines:
+        for number in (16, 17):
+            record(engine, number)
+            keep_database_mark(engine)
+        assert count_committed_leaves(engine) == 1
         engine.dispose()
+    assert read_mark_file(mark).leaf == 68  # type: ignore[union-attr]
+
+
+@pytest.mark.long
+def test_a_process_stores_its_mark_although_another_one_has_just_written(
+    mark: Path, working: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(working, 2)
+    keep_database_mark(working)
+    interruptions = [3]
+
+    def let_the_other_write(_: Engine) -> None:
+        while interruptions:
+            record(other, interruptions.pop())
+            keep_database_mark(other)
+
+    record(working, 4)
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.store.mark_keeping.confirm_copies", let_the_other_write)
+        keep_database_mark(working)
+    assert interruptions == []
+    record(working, 5)
+    keep_database_mark(working)
+    assert count_committed_leaves(working) == 1
+    assert read_mark_file(mark).leaf == 5  # type: ignore[union-attr]

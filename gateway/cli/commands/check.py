@@ -97,7 +97,7 @@ def check_gateway(arguments: Arguments) -> int:
 
     Raises GW808 where there is nothing to check.
     """
-    findings = Findings(raises_failures=bool(os.environ.get("GATEWAY_TRACE")))
+    findings = Findings()
     with show_progress("checking settings, keys, data and database"):
         _check_home(findings, arguments)
     problems = [_describe_problem(problem) for problem in findings.problems]
@@ -235,16 +235,15 @@ def _list_data_checks(settings: Settings) -> Mapping[str, Callable[[Connection],
 def _check_mappings(findings: Findings, settings: Settings, engine: Engine) -> None:
     """Add the findings of the mappings in force; raise GW904 for those that this version does not load."""
     with read_transaction(engine) as conn:
-        now = get_current_time()
-        bundle = load_active_rules(conn, load_shipped_rules(), now).bundle
-        with findings.check("addresses of agencies"):
-            findings.add_all(find_missing_addresses(settings, bundle))
-        with findings.check("tariffs"):
-            findings.add_all(find_tariff_warnings(settings, bundle))
-        with findings.check("admitted declarations"):
-            findings.add_all(find_classification_warnings(conn, bundle))
-        with findings.check("what mappings say"):
-            findings.add_all(find_static_problems(bundle))
+        bundle = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
+    with findings.check("addresses of agencies"):
+        findings.add_all(find_missing_addresses(settings, bundle))
+    with findings.check("tariffs"):
+        findings.add_all(find_tariff_warnings(settings, bundle))
+    with findings.check("admitted declarations"), read_transaction(engine) as conn:
+        findings.add_all(find_classification_warnings(conn, bundle))
+    with findings.check("what mappings say"):
+        findings.add_all(find_static_problems(bundle))
 
 
 def _list_problem(problem: GatewayError | None) -> tuple[GatewayError, ...]:

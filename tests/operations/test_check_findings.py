@@ -6,9 +6,11 @@ import errno
 import logging
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from gateway.errors import DATABASE_HELD, KEY_UNAVAILABLE, GatewayError
-from gateway.operations import Findings
+from gateway.operations import Findings, find_record_problem
+from gateway.store import InsufficientStorageError
 
 
 def list_problems(findings: Findings) -> list[str]:
@@ -27,15 +29,6 @@ def test_a_check_that_fails_is_reported_and_the_next_one_runs(caplog: pytest.Log
     (line,) = caplog.records
     assert (line.levelno, line.getMessage()) == (logging.ERROR, "the check of tariffs has failed")
     assert line.exc_info is not None
-
-
-def test_a_failure_names_the_record_that_it_is_about() -> None:
-    findings = Findings()
-    with findings.check("tariffs"):
-        failure = ValueError("odd")
-        failure.add_note("case 7")
-        raise failure
-    assert findings.problems[0].detail == "the check of tariffs has failed at case 7: ValueError: odd"
 
 
 def test_a_problem_that_several_checks_raise_is_reported_once() -> None:
@@ -65,10 +58,18 @@ def test_a_shortage_of_this_machine_is_no_defect(shortage: Exception) -> None:
     assert [problem.problem.id for problem in findings.problems] == ["GW806"]
 
 
-def test_a_failure_is_raised_for_who_looks_for_its_place() -> None:
-    findings = Findings(raises_failures=True)
-    with findings.check("keys"):
-        raise GatewayError(KEY_UNAVAILABLE, "no key")
-    assert len(findings.problems) == 1
-    with pytest.raises(LookupError, match="nothing"), findings.check("tariffs"):
-        raise LookupError("nothing")
+@pytest.mark.parametrize("shortage", [MemoryError(), InsufficientStorageError("the bucket is away")])
+def test_a_shortage_is_no_problem_of_the_record_that_is_examined(shortage: Exception) -> None:
+    with pytest.raises(GatewayError, match="GW806"):
+        find_record_problem(shortage)
+    lost = OperationalError("SELECT", {}, Exception("the server is away"))
+    with pytest.raises(OperationalError):
+        find_record_problem(lost)
+
+
+def test_a_record_that_cannot_be_examined_has_its_problem() -> None:
+    problem = GatewayError(KEY_UNAVAILABLE, "no key")
+    assert find_record_problem(problem) is problem
+    assert str(find_record_problem(KeyError("item"))) == (
+        "GW905 the examination has failed: KeyError: 'item' is missing"
+    )

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from gateway.errors import CHECK_FAILED, GatewayError, describe_exception, find_resource_problem
+from gateway.errors import (
+    CHECK_FAILED,
+    GatewayError,
+    describe_exception,
+    find_resource_problem,
+    raise_resource_problem,
+)
+from gateway.store import is_database_error
 
 #: A problem, or the sentence of a warning.
 Finding = GatewayError | str
@@ -17,14 +24,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Findings:
-    """The problems and warnings of the checks that have run so far, each problem once.
-
-    With `raises_failures`, an exception that no check may raise ends the report: its traceback shows where.
-    """
+    """The problems and warnings of the checks that have run so far, each problem once."""
 
     problems: list[GatewayError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    raises_failures: bool = False
 
     @contextmanager
     def check(self, name: str, *, parts: str = "") -> Iterator[None]:
@@ -36,22 +39,14 @@ class Findings:
         """
         try:
             yield
+        except GatewayError as problem:
+            self.add(problem)
         except Exception as failure:
-            self.add(self._judge_failure(name, failure))
-            if parts:
-                self.add(f"not checked: {parts}")
-
-    def _judge_failure(self, name: str, failure: Exception) -> GatewayError:
-        """Return the problem of a check that an exception has ended; log one that no check may raise."""
-        if isinstance(failure, GatewayError):
-            return failure
-        if self.raises_failures:
-            raise failure
-        _log.error("the check of %s has failed", name, exc_info=failure)
-        place = "".join(f" at {note}" for note in getattr(failure, "__notes__", ()))
-        cause = f"{type(failure).__name__}: {describe_exception(failure)}"
-        detail = f"the check of {name} has failed{place}: {cause}"
-        return find_resource_problem(failure) or GatewayError(CHECK_FAILED, detail, f"check of {name}")
+            self.add(find_resource_problem(failure) or make_failure_problem(f"the check of {name}", failure))
+        else:
+            return
+        if parts:
+            self.add(f"not checked: {parts}")
 
     def add_all(self, findings: Iterable[Finding]) -> None:
         """Add each finding of a check as soon as it is made."""
@@ -65,3 +60,22 @@ class Findings:
         elif str(finding) not in map(str, self.problems):
             # Keys, mappings and data are read from one database.
             self.problems.append(finding)
+
+
+def find_record_problem(failure: Exception) -> GatewayError:
+    """Return why one of many records cannot be examined: its problem, or GW905 for any other exception.
+
+    Raises GW806, GW810, GW811, or the exception of the database, for a failure by which no record can be read
+    now.
+    """
+    raise_resource_problem(failure)
+    if is_database_error(failure):
+        raise failure
+    return failure if isinstance(failure, GatewayError) else make_failure_problem("the examination", failure)
+
+
+def make_failure_problem(act: str, failure: Exception) -> GatewayError:
+    """Return GW905 for an act that ended by an exception, which is logged with its traceback."""
+    _log.error("%s has failed", act, exc_info=failure)
+    cause = f"{type(failure).__name__}: {describe_exception(failure)}"
+    return GatewayError(CHECK_FAILED, f"{act} has failed: {cause}")
