@@ -71,3 +71,21 @@ def test_a_refusal_that_was_corrected_is_no_refusal(story: Story, console: Conso
     story.clock.forward(seconds=5)
     hear(story, application, Notice(f"{application}-2", story.clock(), "R02", (said,)))
     assert "Nothing was refused" in kim.get("/console/work/statistics").text
+
+
+def test_a_cancellation_and_a_refusal_without_a_reason_are_counted(story: Story, console: Console) -> None:
+    refused = Notice("K-1", story.clock(), "R04", (Decision(2, "05", DecisionCode.REJECTED),))
+    hear(story, str(story.request("KFDA").number), refused)
+    story.submit(story.submission(reference("HB-D")))
+    story.tick()
+    hear(story, str(story.request("KFDA").number), Notice("K-2", story.clock(), "G01", ()))
+    story.tick(seconds=1)
+    for _ in range(6):
+        story.hub.statistics.count_new_steps()
+    console.add_account("kim", ("agency", "KFDA"), "head")
+    kim = console.enter("kim")
+    page = kim.get("/console/work/statistics").text
+    assert '<th scope="col" class="amount">Cancelled</th>' in page
+    assert '<th scope="row">without a reason</th><td>05</td><td class="amount">1</td>' in page
+    kim.post("/console/language", language="ko")
+    assert '<th scope="row">식품등의 수입신고서</th>' in kim.get("/console/work/statistics").text

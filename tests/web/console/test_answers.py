@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from lxml import etree
 from sqlalchemy import Engine, insert, select
 
+from gateway.errors import DOCUMENT_INVALID, GatewayError
 from gateway.pki import KeySigner
 from gateway.store import write_transaction
 from gateway.store.case_answers import case_answers
+from gateway.web.console.following.answer_service import AnswerBase, read_answer_base
 from gateway.xmlsec import sign_document
 from tests.flows.craft import all_of, supplement, text
 from tests.kit.console import Browser, Console
@@ -123,6 +128,52 @@ def test_an_answer_is_signed_outside_and_reaches_the_agency(story: Story, broker
     story.decide_all()
     story.tick()
     assert broker.get(find_form(story)).status_code == 409
+
+
+def test_an_answer_that_was_handed_in_too_late_is_followed(
+    story: Story, console: Console, broker: Browser
+) -> None:
+    """The agencies decide before it is read: it becomes a case of its own, which is refused."""
+    place = prepare(story, broker)
+    broker.get(place)
+    signed = sign(broker.get(f"{place}/document").data, story)
+    assert post(broker, place, signed=(io.BytesIO(signed), "signed.xml")).status_code == 303
+    answered = story.case().number
+    story.clock.forward(days=4)
+    broker = console.enter("han")
+    form = broker.get(find_form(story)).text
+    assert form.count("The deadline has passed") == 1
+    assert "handed in <time" in form
+    story.decide_all()
+    story.tick()
+    refused = story.case().number
+    assert refused != answered
+    page = broker.get(place).text
+    assert f'What was found: <a href="/console/cases/{refused}">Case {refused}</a>' in page
+
+
+def test_what_no_form_can_hold_is_said(
+    story: Story, broker: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form, broken = find_form(story), GatewayError(DOCUMENT_INVALID, "no <root> element", "document")
+    base = "gateway.web.console.following.answer_pages.read_answer_base"
+
+    def lose(*arguments: Any, **more: Any) -> AnswerBase:
+        read = read_answer_base(*arguments, **more)
+        assert read is not None
+        return replace(read, answer_form=replace(read.answer_form, lost=("42A/67A[9]",)))
+
+    monkeypatch.setattr(base, lose)
+    page = broker.get(form).text
+    assert "An answer by form would leave them out:" in page
+    assert "<li><code>42A/67A[9]</code></li>" in page
+    monkeypatch.setattr(base, Mock(side_effect=broken))
+    for language, title in (("en", ""), ("ko", "문서")):
+        broker.post("/console/language", language=language)
+        page = broker.get(form)
+        assert page.status_code == 409
+        assert f'<span class="number">{DOCUMENT_INVALID.id}</span> {title}' in page.text
+        assert '<span lang="en">no &lt;root&gt; element</span>' in page.text
 
 
 @pytest.mark.refusal("a trader returns another answer than was prepared")

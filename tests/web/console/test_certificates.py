@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.store import event_readers, parties, read_transaction, write_transaction
+from gateway.store import accounts, event_readers, parties, read_transaction, write_transaction
 from tests.kit.audited import list_actions
 from tests.kit.console import Console
 from tests.kit.databases import BOTH
@@ -50,6 +50,27 @@ def test_an_end_by_the_operator_and_a_retired_certificate_are_told(console: Cons
     with write_transaction(console.services.engine, "test") as conn:
         parties.retire_certificate(conn, row.sha256)
     assert row.sha256 not in console.enter("han").get(PATH).text
+
+
+def test_what_has_ended_and_what_signs_in_is_told(console: Console) -> None:
+    """To the person, and to the head of the people."""
+    account = console.add_account("lee", ("party", "broker1"), "manager")
+    with read_transaction(console.services.engine) as conn:
+        row = parties.list_certificates(conn, "broker1")[0]
+    with write_transaction(console.services.engine, "test") as conn:
+        now = console.services.clock()
+        parties.limit_certificate_use(conn, row.sha256, now + timedelta(seconds=1))
+        accounts.update_account(conn, account, certificate_sha256="c" * 64)
+        event_readers.insert_webhook(conn, "mine", "broker1", "https://mine.example/", now)
+        event_readers.switch_webhook_off(conn, "mine", "it failed for a day")
+    lee = console.enter("lee")
+    console.services.clock.forward(seconds=2)  # type: ignore[attr-defined]
+    page = lee.get(PATH).text
+    assert '<span class="state bad">✗ ended</span>' in page
+    assert f"<code>{'c' * 64}</code>" in page
+    assert '✗ off</span> <span lang="en">it failed for a day</span>' in page
+    assert "Password Certificate" in lee.get("/console/people").text
+    assert "Password Certificate" in lee.get(f"/console/people/{account}").text
 
 
 def test_a_manager_deletes_a_webhook_of_the_party_only(console: Console) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from lxml import etree
+from markupsafe import escape
 from sqlalchemy import update
 from werkzeug.test import TestResponse
 
@@ -26,6 +27,7 @@ from gateway.store import (
 from gateway.web.console.filing import draft_pages
 from gateway.wire import RECEIPT, parse_xml, serialize_element
 from gateway.xmlsec import sign_document, verify_document
+from tests.flows.craft import reference
 from tests.kit import tables
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
@@ -233,6 +235,20 @@ def test_what_was_typed_is_kept_also_where_it_is_wrong(console: Console, trader:
     assert "i#9/item.hs" not in kept
 
 
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_value_in_the_sentence_of_an_error_is_text(trader: Browser, language: str) -> None:
+    """It is neither markup nor a format: the sentence has been translated before the value is part of it."""
+    path = begin(trader, FOOD)
+    trader.post("/console/language", language=language, next=path)
+    for typed in ("<i>many</i>", "5% of many", "%(many)s"):
+        send(trader, f"{path}/declaration", typed={"h/declaration.type": typed})
+        checked = trader.get(f"{path}/declaration?check=1")
+        assert checked.status_code == 200, typed
+        assert "<i>many" not in checked.text
+        beside = checked.text[: checked.text.index('name="h/declaration.type"')].rpartition("<label")[2]
+        assert language == "ko" or escape(f"'{typed}' is not allowed") in beside
+
+
 def test_an_overlong_text_is_refused_and_not_cut(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     send(trader, f"{path}/declaration", typed={"h/importer.name": "before"})
@@ -405,6 +421,41 @@ def test_a_table_adds_items_or_names_every_fault(console: Console, trader: Brows
     assert "comments, because they begin with #: 2." in page
 
 
+TABLE_FAULTS = {
+    b"item.hs\n\xff\xff\n": ("The file is not a text in UTF-8 or CP949.", "0xff"),
+    b"item.hs,item.hs\n1,2\n": ("This column occurs twice.", "<code>item.hs</code>"),
+    b"item.hs\n" + b"1\n" * 1000: ("There would be more than 999 goods items.", "Line 1"),
+    b"documents,item.hs\nNOPE,1\n": ("The draft has no such document.", "NOPE"),
+    b"item.hs,item.net_mass\n1,many\n": ("This value is not possible.", "&#39;many&#39; is not a number"),
+}
+
+
+def test_each_fault_of_a_table_has_its_sentence(trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    for upload, sentences in TABLE_FAULTS.items():
+        table = (io.BytesIO(upload), "items.csv")
+        answer = send(trader, f"{path}/items", f"{path}/items/import", table=table)
+        missing = [sentence for sentence in sentences if sentence not in answer.text]
+        assert (answer.status_code, missing) == (422, []), upload[:30]
+
+
+def test_a_draft_without_goods_says_so(trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    send(trader, f"{path}/items", act="remove|1")
+    assert "<p>There is no goods item.</p>" in trader.get(f"{path}/items").text
+    overview = trader.get(f"{path}?check=1").text
+    assert f'<a href="{path}/items">Goods items</a> <span class="state bad">✕ 0</span>' in overview
+    assert "There is no goods item." in overview
+
+
+def test_a_page_without_an_error_says_so_and_warns(console: Console, trader: Browser) -> None:
+    path = begin(trader, FOOD)
+    fill(console, trader, path)
+    page = trader.get(f"{path}/items/1?check=1").text
+    assert "Nothing wrong was found on this page." in page
+    assert '<span class="state warn">warning</span> item 1 (0303540000) needs NFPQIS-FOOD-IMP' in page
+
+
 @pytest.mark.refusal("a trader hands in another document than was judged, or another's signature")
 def test_another_document_or_signer_is_not_taken(console: Console, trader: Browser, story: Story) -> None:
     path = begin(trader, FOOD)
@@ -497,6 +548,25 @@ def test_the_pages_speak_korean(trader: Browser) -> None:
     assert "수입자 상호" in page
     assert "필수 입력 항목입니다." in page
     assert "This is required." not in page
+    assert "식품등의 수입신고서" in trader.get("/console/submissions/new").text
+
+
+def test_long_lists_go_on_and_lead_to_practice(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.web.console.filing.filing_pages._ROWS", 1)
+    console = Console(story.house.hub, console={"practice_url": "https://practice.example/console/"})
+    console.add_account("kim", TRADER, "filer")
+    trader = console.enter("kim")
+    for own_reference in ("HB-1", "HB-2"):
+        story.submit(story.submission(reference(own_reference)))
+        story.tick()
+        begin(trader, FOOD)
+    for page in ("/console/submissions", "/console/submissions/earlier"):
+        first = trader.get(page).text
+        next_page = re.search(r'<a href="(\?after=\d+)">Older</a>', first)
+        assert next_page is not None
+        assert "Older" not in trader.get(page + next_page[1]).text
+    practice = '<a class="button" href="https://practice.example/console/">Practise first</a>'
+    assert practice in trader.get("/console/submissions").text
 
 
 def test_practice_is_marked_on_every_page(story: Story) -> None:

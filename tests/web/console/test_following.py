@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import unicodedata
 import zipfile
-from datetime import timedelta
+from datetime import date, timedelta
+from html import unescape
 
 import pytest
 
 from gateway.cases import DecisionCode, NamedFee, Notice, ProviderEvent, read_money
+from gateway.config import NeedSettings
 from gateway.evidence import TimeStampAuthorities, tree_heads, verify_proof
 from gateway.hub import apply_provider_event
 from gateway.hub.fees.payment_policy import PaymentPolicy
 from gateway.store import (
     CaseRow,
     StateEvent,
+    case_searches,
     fee_searches,
     fees,
     messages,
@@ -24,7 +28,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.web.console.following.case_signatures import list_agency_statements
-from tests.flows.craft import all_of, reference, text, with_agent
+from tests.flows.craft import all_of, reference, text, with_agent, without
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.releases import cancel_above, release
@@ -379,3 +383,60 @@ def test_a_decision_of_a_cancelled_application_does_not_count(story: Story, brok
     story.hear("KFDA", Notice("KFDA-G01", story.clock(), "G01", ()))
     page = broker.get(f"/console/cases/{number}").text
     assert "<s>Approved</s> does not count: the application is cancelled" in page
+
+
+def test_what_came_too_late_or_too_early_is_said_to_both_sides(
+    story: Story, console: Console, broker: Browser
+) -> None:
+    """A notice that another one overrules, one ahead of the clock, and a fee that nobody paid in time."""
+    number, at = submit(story), story.clock()
+    story.decide("KFDA", DecisionCode.REJECTED, number="10", at=at)
+    story.decide("KFDA", number="9", at=at)
+    story.decide("KPTA", at=at + timedelta(hours=9))
+    fee = NamedFee(read_money("30000", "KRW"), date(2026, 11, 30), "F1")
+    story.hear("NPQS", Notice("F1", at, "Y05", fee=fee))
+    story.tick(seconds=15 * 86400)
+    story.tick(seconds=1)
+    page = console.enter("han").get(f"/console/cases/{number}").text
+    for words in (
+        "had no effect: notice KFDA-10 counted already",
+        "<s>Approved</s> never counted: notice KFDA-10 counts",
+        "which was ahead of the clock",
+        "The deadline has passed",
+        "(not in time), payment notice F1",
+    ):
+        assert page.count(words) == 1, words
+    for agency, words in (
+        ("KFDA", "<br>had no effect: notice KFDA-10 counted already"),
+        ("KPTA", '<br>states <time datetime="2026-11-21T03:00:00+09:00">'),
+    ):
+        console.add_account(f"of {agency}", ("agency", agency), "officer")
+        officer = console.enter(f"of {agency}")
+        assert words in officer.get(f"/console/applications/{story.request(agency).number}").text
+
+
+def test_a_held_case_says_until_when(story: Story, broker: Browser) -> None:
+    story.hub.need_policy = NeedSettings(imports="hold", hold_time=timedelta(hours=48))
+    story.submit(story.submission(without("Application[@id='A3']")))
+    story.tick()
+    page = broker.get(f"/console/cases/{story.case().number}").text
+    assert '<dt>Held until</dt><dd><time datetime="2026-11-22T18:00:00+09:00">' in page
+
+
+def test_a_long_list_goes_on(story: Story, broker: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.web.console.following.case_pages._PAGE", 1)
+    first = submit(story)
+    story.submit(story.submission(reference("HB-2")))
+    story.tick()
+    page = broker.get("/console/cases").text
+    older = re.search(r'<a href="([^"]+)" rel="next">Older cases</a>', page)
+    assert older is not None
+    assert f"/console/cases/{first}" not in page
+    page = broker.get(unescape(older[1])).text
+    assert f"/console/cases/{first}" in page
+    assert ">Newest</a>" in page
+    for name in ("_PORTION", "_MOST_PORTIONS"):
+        monkeypatch.setattr(case_searches, name, 1)
+    page = broker.get("/console/cases?text=nothing").text
+    assert "No case found yet." in page
+    assert "Older cases have not been searched yet." in page

@@ -13,9 +13,12 @@ from gateway.store import accounts, fees, read_transaction, write_transaction
 from gateway.store.requirement_quantities import requirements
 from gateway.web.server import CERTIFICATE_KEY
 from tests.flows.craft import reference, withdrawal
+from tests.kit.authenticator import Authenticator
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
+from tests.kit.story import asked
+from tests.web.console.test_passkeys import register
 
 FIELD = re.compile(r'<input type="hidden" name="([\w-]+)" value="([^"]*)">')
 FUTURE = "2027-01-31T18:00"
@@ -523,7 +526,31 @@ def test_a_proposal_is_returned_with_a_reason_or_withdrawn(engine):
         fields = hidden(browser.get(path).text) | {"step": step, "reason": "look again"}
         assert browser.post(path, **fields).status_code == 302
         assert desk.story.look().proposal is None
+        assert "look again" in lee.get(f"/console/applications/{desk.number}").text
     assert desk.story.look().state == "ACKNOWLEDGED"
+    assert (
+        '<span class="state idle">– returned</span>' in kim.get(f"/console/applications/{desk.number}").text
+    )
+
+
+def test_a_proposal_says_when_the_application_has_changed_and_when_it_is_sent(engine):
+    desk = Desk(engine, four_eyes=True)
+    kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
+    application = f"/console/applications/{desk.number}"
+    path = f"{application}/proposal"
+    assert decide(kim, desk).status_code == 302
+    desk.story.hear_of(asked(desk.story, "KFDA", "Q9"))
+    page = lee.get(path).text
+    assert "The application has changed since this was proposed." in page
+    assert "Approve and send" not in page
+    returned = hidden(page) | {"step": "return", "reason": "it has changed"}
+    assert lee.post(path, **returned).status_code == 302
+    assert decide(kim, desk).status_code == 302
+    meanwhile = []
+    desk.story.keys.at_next_use = lambda: meanwhile.extend(kim.get(one).text for one in (path, application))
+    assert lee.post(path, confirm="session", **hidden(lee.get(path).text)).status_code == 302
+    assert "This is being sent." in meanwhile[0]
+    assert '<span class="state warn">! being sent</span>' in meanwhile[1]
 
 
 def test_work_is_taken_released_and_handed_over(desk):
@@ -581,6 +608,52 @@ def test_a_reader_sees_no_acts_and_another_agency_nothing(desk):
     other = desk.console.sign_in("choi")
     for path in ("", "/acts/decide", "/proposal", "/files/1"):
         assert other.get(f"/console/applications/{number}{path}").status_code == 404, path
+
+
+OTHER_UNIT = {"d0-decision": "APPROVED", "d0-quantity": "5", "d0-unit": "LTR", "text": "Sold by volume."}
+
+
+def test_each_preview_offers_the_ways_to_confirm_that_an_officer_has(engine):
+    desk = Desk(engine, confirm=["passkey", "certificate"])
+    kim = desk.officer("kim")
+    page = fill(kim, desk, "decide", **OTHER_UNIT).text
+    assert '<a href="/console/account/passkeys">Add a passkey</a>' in page
+    assert "not comparable with what was declared" in page
+    give_ways(desk, "kim", kim)
+    form = hidden(kim.post("/console/work/batch", number=desk.number).text)
+    chosen = form | {"step": "preview", "d0-decision": "APPROVED", f"number-{desk.number}": "P-7"}
+    together = kim.post("/console/work/batch", **chosen).text
+    for page in (fill(kim, desk, "decide", **OTHER_UNIT).text, together):
+        assert count_ways(page, "Confirm and send") == [1, 1, 0]
+        assert 'src="/console/static/passkeys.js"' in page
+        assert " data-passkey-options=" in page
+    wrong = hidden(together) | {"confirm": "passkey", "passkey_answer": "{}"}
+    refused = kim.post("/console/work/batch", **wrong)
+    assert (refused.status_code, "The passkey was not accepted." in refused.text) == (422, True)
+
+
+def test_an_approver_is_offered_the_same_ways_to_confirm(engine):
+    desk = Desk(engine, confirm=["passkey", "certificate"], four_eyes=True)
+    kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
+    assert decide(kim, desk).status_code == 302
+    give_ways(desk, "lee", lee)
+    page = lee.get(f"/console/applications/{desk.number}/proposal").text
+    assert count_ways(page, "Approve and send") == [1, 1, 0]
+    assert " data-passkey-options=" in page
+
+
+def give_ways(desk: Desk, name: str, officer: Browser) -> None:
+    """Give an officer the ways to confirm: a passkey, and the certificate of the connection."""
+    assert register(officer, Authenticator()).status_code == 302
+    with write_transaction(desk.story.house.engine) as conn:
+        account = accounts.find_by_name(conn, name)
+        accounts.update_account(conn, account.id, certificate_sha256="c" * 64)
+    officer.connection[CERTIFICATE_KEY] = "c" * 64
+
+
+def count_ways(page: str, words: str) -> list[int]:
+    """Return how many buttons confirm by passkey, by certificate, and by the session alone."""
+    return [page.count(f">{words}{way}</button>") for way in (": by passkey", ": by certificate", "")]
 
 
 def test_a_decision_is_confirmed_by_the_certificate_of_the_connection(engine):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,8 @@ def operate(pages: Pages) -> None:
     show(root, *(base + path for path in (*lists, *single, *case_pages, *more, "/status")))
     for order in (f"delivery={failed}", "message=1", "lane=NPQS", "party=broker1", "agency=KPTA"):
         show(root, f"{base}/act?act=queue+hold&{order}")
+    (agreement,) = re.findall(r"/act[?](act=agreement[^\"]+)", show(root, f"{base}/agreements"))
+    show(root, f"{base}/act?{unescape(agreement)}")
     show(root, f"{base}/act?act=fees+waive&fee={story.number_of('KPTA')}-F01")
     show(root, f"{base}/search?q={pages.find_message_id()}", f"{base}/problems/GW101")
     show(root, f"{base}/search?q=GW601", f"{base}/search?q=broker1", f"{base}/search?q=KPTA")

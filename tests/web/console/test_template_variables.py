@@ -1,4 +1,4 @@
-"""Every page gives its template each variable that the template reads, in any branch of it."""
+"""Every page gives its template each variable that the template reads, in any branch of it, and no other."""
 
 from __future__ import annotations
 
@@ -79,6 +79,26 @@ def list_needed_variables(environment: Environment, name: str) -> set[str]:
     return needed - own - environment.globals.keys()
 
 
+def list_read_names(environment: Environment, name: str) -> set[str]:
+    """Return every name that a template and its parts read, also those that they give themselves."""
+    parts = list_parts(environment, name)
+    return {read.name for tree in parts for read in tree.find_all(nodes.Name) if read.ctx == "load"}
+
+
+def test_every_argument_of_a_macro_is_read(console: Console) -> None:
+    environment = console.application.jinja_env
+    for name in environment.list_templates():
+        for macro in read_template(environment, name).find_all(nodes.Macro):
+            read = {
+                one.name
+                for part in macro.body
+                for one in [part, *part.find_all(nodes.Name)]
+                if isinstance(one, nodes.Name) and one.ctx == "load"
+            }
+            unread = {argument.name for argument in macro.args} - read
+            assert sorted(unread) == [], f"{name}: {macro.name}"
+
+
 @cache
 def find_undeclared_variables(tree: nodes.Template) -> set[str]:
     return meta.find_undeclared_variables(tree)
@@ -109,5 +129,7 @@ def test_a_page_gives_its_template_every_variable_that_it_reads(console: Console
         common = of_operators if rendering.template.startswith("operations/") else everywhere
         missing = list_needed_variables(environment, rendering.template) - common - rendering.variables
         assert sorted(missing) == [], f"{rendering.place}: {rendering.template}"
+        unread = rendering.variables - list_read_names(environment, rendering.template)
+        assert sorted(unread) == [], f"{rendering.place}: {rendering.template} reads none of these"
         hidden = rendering.variables & common
         assert sorted(hidden) == [], f"{rendering.place}: hides a variable of all pages"

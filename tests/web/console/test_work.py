@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from html import unescape
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,14 +14,17 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases import NamedFee, Notice, read_money
+from gateway.cases import AgencyCallback, Decision, DecisionCode, NamedFee, Notice, read_money
+from gateway.hub import apply_call_back
+from gateway.hub.completion import operator_actions
 from gateway.store import WorkCursor, WorkFilter, WorkTab, payloads, write_transaction
 from gateway.web.console.work.work_pages import _read_work_cursor, format_work_cursor
-from tests.flows.craft import reference, supplement
+from tests.flows.craft import all_of, reference, supplement, without
+from tests.flows.item_changes import add_item, concern
 from tests.kit import tables
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
-from tests.kit.story import LABEL, Story, asked
+from tests.kit.story import LABEL, Story, asked, unreachable
 
 
 @pytest.fixture
@@ -142,6 +147,78 @@ def test_what_a_supplement_changed_is_marked(officer, story):
     assert "What changed is marked." in page
     assert page.count('class="changed"') == 1
     assert re.search(r"Food class.*?Changed.*?<s>4</s>", page, re.DOTALL)
+
+
+def test_what_a_supplement_left_out_is_marked(officer, story):
+    story.hear("KFDA", asked(story, "KFDA", "Q1"))
+    change = all_of(supplement, without("Application[@id='A2']/Fields/Item/ManufactureDate"))
+    story.submit(story.submission(change), action="Supplement")
+    story.tick()
+    page = officer.get(f"/console/applications/{story.request('KFDA').number}").text
+    assert '<span class="absent">removed</span> <span class="state warn">Changed</span>' in page
+    assert "<s>2026-10-02</s>" in page
+
+
+def test_a_decision_is_shown_with_its_date(officer, story):
+    said = Decision(2, "05", DecisionCode.NOT_CONCERNED, "P-1", date(2026, 11, 20))
+    story.hear("KFDA", Notice("D1", story.clock(), "R01", (said,)))
+    page = officer.get(f"/console/applications/{story.request('KFDA').number}").text
+    assert page.count('<span class="state idle">Not concerned</span>') == 2
+    assert '<span class="number">P-1</span> <span class="hint">2026-11-20</span>' in page
+
+
+def test_an_application_of_forgotten_mappings_is_drawn_by_those_in_force(officer, story):
+    request = story.request("KFDA")
+    with write_transaction(story.house.engine) as conn:
+        row = tables.agency_requests.c.id == request.id
+        conn.execute(tables.agency_requests.update().where(row).values(mapping_sha256="f" * 64))
+    page = officer.get(f"/console/applications/{request.number}").text
+    assert "It is drawn by those in force" in page
+    assert "Food class" in page
+
+
+def test_the_history_tells_of_a_delivery_that_failed(engine):
+    story = Story(engine)
+    console = Console(story.house.hub)
+    console.add_account("kim", ("agency", "KFDA"), "head")
+    kim = console.enter("kim")
+    story.say("KFDA", *[unreachable()] * 4)
+    story.submit()
+    story.tick()
+    path = f"/console/applications/{story.request('KFDA').number}"
+    assert "Nothing has happened yet." in kim.get(path).text
+    for _ in range(4):
+        story.tick(minutes=2)
+    page = kim.get(path).text
+    assert '<span class="state bad">Not delivered</span></h1>' in page
+    assert "Could not be delivered to this agency" in page
+    failed = story.delivery(destination="KFDA", state="FAILED").id
+    with write_transaction(engine) as conn:
+        operator_actions.requeue_delivery(conn, failed, story.clock(), "root", "it is back")
+    assert "Sent to this agency once more" in kim.get(path).text
+    story.tick(seconds=1)
+    story.hear("KFDA", Notice("G1", story.clock(), "G01", ()))
+    assert '<span class="state bad">Cancelled</span></h1>' in kim.get(path).text
+
+
+def test_a_long_list_goes_on_and_a_number_of_several_is_a_list(officer, story, monkeypatch):
+    monkeypatch.setattr("gateway.web.console.work.work_pages._PAGE", 2)
+    story.hear("KFDA", story.notice("KFDA"))
+    for change in (all_of(add_item(4, 2), concern("A2", 4, 2)), reference("HB-3"), reference("HB-4")):
+        story.submit(story.submission(all_of(reference("HB-2"), change)))
+        story.tick()
+    page = officer.get("/console/work").text
+    assert '<span class="hint">and 1 more item</span>' in page
+    next_page = re.search(r'<a href="([^"]+)">Next page</a>', page)
+    assert next_page is not None
+    assert '<a href="/console/work">To the beginning</a>' in officer.get(unescape(next_page[1])).text
+    same_document = replace(story.notice("KFDA"), number="KFDA-N2")
+    answer = AgencyCallback(same_document, story.request("KFDA").number)
+    apply_call_back(story.hub, "KFDA", answer)
+    page = officer.get("/console/work?q=KFDA-P-N1").text
+    assert "Applications under KFDA-P-N1" in page
+    officer.post("/console/language", language="ko")
+    assert ">식품등의 수입신고서</option>" in officer.get("/console/work").text
 
 
 @pytest.mark.long

@@ -29,6 +29,7 @@ from gateway.operations import (
 )
 from gateway.store import (
     ListFilter,
+    agreements,
     fee_searches,
     lanes,
     list_searches,
@@ -161,6 +162,10 @@ def _list_affected_objects(conn: Connection, order: ActOrder) -> list[dict[str, 
     party = describe_party(conn, order.parameters["party"]) if order.parameters.get("party") else None
     if party is not None:
         affected_objects.append({"party": party["name"], "state": party["status"]})
+    for agreement_id in order.parameters.get("agreements", ()):
+        agreement = agreements.find_agreement(conn, agreement_id)
+        if agreement is not None:
+            affected_objects.append({"agreement": agreement.id, "state": agreement.status})
     if order.parameters.get("fee"):
         rows = fee_searches.list_fees(conn, limit=1, number=order.parameters["fee"])
         affected_objects += [{"fee": row.number, "state": row.state, "case": row.case_number} for row in rows]

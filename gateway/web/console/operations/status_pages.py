@@ -199,7 +199,6 @@ def list_announcements(problems: Mapping[str, str] | None = None) -> str:
         past=past,
         given=request.form,
         problems=problems or {},
-        now=now,
         zone=services.settings.hub.time_zone,
     )
 

@@ -79,7 +79,6 @@ def _render_proposal(application: OpenApplication, proposal: ActView, problem: s
         application=application_form,
         view=view,
         proposal=proposal,
-        decided=decided,
         labels=label_pointers(application_form),
         verdicts=compare_quantities(proposal.act, application_form),
         offer=make_confirmation_offer([decided], decides=True),

@@ -213,7 +213,6 @@ def _render_list(
         counts=work_lists.count_work(conn, criteria.agency, visitor.account, criteria.now),
         mark=work_lists.compute_work_list_version(conn, criteria.agency),
         most=work_lists.COUNT_LIMIT,
-        documents=documents,
         own_documents=own_documents,
         laws=sorted({law for document in own_documents for law in document.laws}),
         list_url=build_list_url,

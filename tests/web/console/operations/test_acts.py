@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from gateway.pki import encode_key_pem
 from gateway.state_machines import DELIVERY
-from gateway.store import deliveries, lanes, parties, read_transaction, transitions
+from gateway.store import deliveries, lanes, parties, read_transaction, transitions, write_transaction
 from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.kit.audited import list_actions
 from tests.kit.console import Browser, Console
@@ -17,6 +19,7 @@ from tests.kit.house import AGREEMENT, authority
 from tests.kit.story import Story
 
 OPERATOR = ("operator", "operator")
+AGREEMENT_ID = "urn:example:agreement:broker1-hub:2026"
 REASON = "the agency is back, said Ms Lee"
 SECOND = {"console": {"second_person": ["queue cancel", "party suspend"]}}
 
@@ -159,6 +162,20 @@ def test_a_dangerous_act_is_done_by_a_second_person_only(two: Console, failed: i
     assert told[1][4] == f"{REASON}; agreed; proposed by kim as act {place.rpartition('/')[2]}"
 
 
+def test_an_act_is_announced_and_listed_for_every_operator(two: Console, failed: int) -> None:
+    kim, lee, han = (two.enter(name) for name in ("kim", "lee", "han"))
+    form = kim.get(f"/console/operations/act?act=queue+cancel&delivery={failed}").text
+    assert "This act is done when a second person approves it." in form
+    place = act(kim, "queue cancel", delivery=failed).location
+    assert "Somebody with the right to approve decides on it." in han.get(place).text
+    lee.get(place)
+    assert lee.post(f"{place}/approve", reason="agreed").status_code == 302
+    page = han.get("/console/operations/acts").text
+    decided = page[page.index("<h2>Decided</h2>") :]
+    for words in (f'href="{place}">', "Cancel delivery", "✓ DONE", "<td>lee</td>"):
+        assert words in decided, words
+
+
 def test_an_act_is_rejected_or_withdrawn(two: Console, failed: int) -> None:
     kim, lee = two.sign_in("kim"), two.sign_in("lee")
     first, second = (act(kim, "queue cancel", delivery=failed).location for _ in range(2))
@@ -217,6 +234,60 @@ def test_a_file_that_is_no_agreement_says_so(administrator: Browser) -> None:
     answer = upload(administrator, "agreements", "a.yaml", b"pmodes: 7")
     assert answer.status_code == 422
     assert "GW" in answer.text
+
+
+@pytest.mark.story("an administrator suspends an agreement")
+def test_an_agreement_is_suspended_by_its_button(console: Console, administrator: Browser) -> None:
+    page = administrator.get("/console/operations/agreements").text
+    (address,) = re.findall(r'href="([^"]+)">Suspend agreement</a>', page)
+    form = administrator.get(unescape(address)).text
+    assert f"Agreement <code>{AGREEMENT_ID}</code>" in form
+    fields = dict(re.findall(r'<input type="hidden" name="(act|agreement)" value="([^"]*)"', form))
+    assert fields == {"act": "agreement suspend", "agreement": AGREEMENT_ID}
+    done = administrator.post("/console/operations/act", reason=REASON, **fields)
+    assert done.location == "/console/operations/agreements"
+    page = administrator.get(done.location).text
+    assert "SUSPENDED" in page[page.index("<tbody>") :]
+    assert ">Suspend agreement</a>" not in page
+    party = administrator.get("/console/operations/parties/broker1").text
+    assert f'<code>{AGREEMENT_ID}</code> <span class="state bad">✗ SUSPENDED</span>' in party
+    unknown = administrator.get("/console/operations/act?act=agreement+suspend&agreement=urn:none").text
+    assert "Nothing was chosen." in unknown
+
+
+def test_the_findings_on_an_agreement_are_shown_before_it_is_loaded(
+    story: Story, administrator: Browser
+) -> None:
+    place = upload(administrator, "agreements", "a.yaml", AGREEMENT.replace(b"broker1", b"broker9")).location
+    page = administrator.get(place).text
+    assert '<a href="/console/operations/problems/GW313">GW313</a> <span lang="en">not loaded' in page
+    assert '<li class="bad"><span class="state bad" lang="en">✗ error</span>' in page
+    assert "party-unknown: no party is registered as" in page
+    assert "<code>a.yaml:11</code>" in page
+    assert "/confirm" not in page
+    with write_transaction(story.house.engine) as conn:
+        parties.set_party_status(conn, "broker1", "SUSPENDED")
+    page = administrator.get(upload(administrator, "agreements", "a.yaml", AGREEMENT).location).text
+    assert '<li><span class="state warn" lang="en">! warning</span>' in page
+    assert "No line differs." in page
+    assert "/confirm" in page
+
+
+def test_long_lists_of_parties_and_agreements_go_on(
+    administrator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.web.console.operations.act_pages.PAGE", 1)
+    second = AGREEMENT.replace(b"broker1-hub:2026", b"broker1-hub:2027")
+    place = upload(administrator, "agreements", "b.yaml", second).location
+    assert administrator.post(f"{place}/confirm", reason=REASON).status_code == 302
+    for path in ("/console/operations/parties", "/console/operations/agreements"):
+        first = administrator.get(path).text
+        (following,) = re.findall(r'<a href="([^"]+)">Next page</a>', first)
+        second_page = administrator.get(path + unescape(following)).text
+        rows = [re.findall(r'<tr><th scope="row">(.*?)</th>', page) for page in (first, second_page)]
+        assert [len(row) for row in rows] == [1, 1]
+        assert rows[0] != rows[1]
+        assert "There are none." in administrator.get(f"{path}?text=nothing").text
 
 
 def test_a_draft_is_seen_by_who_made_it_only(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from gateway.cases import NamedFee, Notice, ProviderEvent, read_money
+from gateway.config import NeedSettings
 from gateway.hub import apply_provider_event
 from gateway.store import (
     RefusalCount,
@@ -14,13 +18,17 @@ from gateway.store import (
     fee_searches,
     fees,
     messages,
+    parties,
     read_transaction,
     refusal_counts,
     write_transaction,
 )
+from tests.flows.craft import all_of, reference, without
 from tests.kit.audited import list_actions
 from tests.kit.console import Browser, Console
-from tests.kit.story import Story
+from tests.kit.sent_fragments import SplitStory
+from tests.kit.story import Story, unreachable
+from tests.web.console.test_following import submit_for_trader
 
 MARKUP = "<script>alert(1)</script>"
 
@@ -195,3 +203,68 @@ def test_a_case_shows_its_fees(story: Story, operator: Browser) -> None:
     page = operator.get(f"/console/operations/cases/{story.case().number}").text
     for words in (row.number, "30000 KRW", "https://pay.example/1", "payment P-1: 30000 KRW"):
         assert words in page, words
+
+
+def test_a_case_names_its_agent_and_what_it_is_held_for(story: Story, operator: Browser) -> None:
+    case = submit_for_trader(story)
+    page = operator.get(f"/console/operations/cases/{case.number}").text
+    assert "<dd>trader (6N001)</dd>" in page
+    story.hub.need_policy = NeedSettings(imports="hold", hold_time=timedelta(hours=48))
+    story.submit(story.submission(all_of(reference("HB-2"), without("Application[@id='A3']"))))
+    story.tick()
+    held = story.case().number
+    page = operator.get(f"/console/operations/cases/{held}").text
+    assert '<a href="/console/operations/problems/GW508">GW508</a> <span lang="en">item 3' in page
+    moves = page[page.index("<h2>Who has the next move") :]
+    assert f'<tr><th scope="row" class="number">{held}</th><td></td><td>applicant:' in moves
+
+
+def test_a_delivery_is_shown_before_and_during_an_attempt(story: Story, operator: Browser) -> None:
+    story.say("KPTA", unreachable())
+    story.submit()
+    (first, *_) = story.deliveries()
+    assert "There was no attempt yet." in operator.get(f"/console/operations/deliveries/{first.id}").text
+    story.tick()
+    lane = operator.get("/console/operations/lanes/KPTA").text
+    assert "<dd>1 (Oldest: <time" in lane
+    story.clock.forward(minutes=5)
+    assert story.new_worker("w2")._claim_deliveries()
+    call = story.delivery(destination="KPTA").id
+    page = operator.get(f"/console/operations/deliveries/{call}").text
+    assert '<span lang="en">under way</span>' in page
+    story.submit(b"<wrong/>", attach=False)
+    story.tick()
+    (notice, *_) = story.deliveries(agent="msh")
+    page = operator.get(f"/console/operations/deliveries/{notice.id}").text
+    assert "<dt>Given up at</dt><dd><time" in page
+
+
+def test_who_is_no_party_and_who_is_suspended_is_said(story: Story, operator: Browser) -> None:
+    story.register("trader", "7T001")
+    story.mandate("broker1", "trader")
+    with write_transaction(story.house.engine) as conn:
+        now = story.clock()
+        refusal_counts.add_refusals(conn, [RefusalCount("", "GW102", 7, now, now, "wrong words")])
+        parties.set_party_status(conn, "broker1", "SUSPENDED")
+    for page in (
+        operator.get("/console/operations").text,
+        operator.get("/console/operations/problems/GW102").text,
+        find(operator, "wrong words"),
+    ):
+        assert '<th scope="row">not a party</th>' in page
+    assert 'Broker1 (broker1)</a> <span class="state bad">✗ SUSPENDED</span>' in find(operator, "broker1")
+    page = operator.get("/console/operations/parties/broker1").text
+    assert "<li>broker1 → trader</li>" in page
+
+
+def test_a_message_in_fragments_is_shown_with_its_group(engine: Engine, tmp_path: Path) -> None:
+    story = SplitStory(engine, tmp_path)
+    console = Console(story.house.hub)
+    console.add_account("kim", ("operator", "operator"), "observer")
+    story.file()
+    for _ in range(3):
+        story.tick(seconds=1)
+    kim, group = console.enter("kim"), story.group()
+    whole = kim.get(f"/console/operations/messages/{group.message}").text
+    assert f"<dt>GroupId</dt><dd><code>{story.whole().wire_id}</code>" in whole
+    assert f"{group.count}/{group.count} {group.state}" in whole

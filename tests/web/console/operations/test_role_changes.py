@@ -49,6 +49,8 @@ def test_roles_wait_for_a_second_person(hub: Console) -> None:
     assert "observer" in page
     assert "operator" in page
     assert "on leave" in page
+    none = lee.get(propose(hub, root, "han")).text
+    assert "<dt>Roles after</dt><dd>none</dd>" in none
     assert decide(root, place) == 403
     assert decide(lee, place) == 302
     assert find(hub, "han")[1] == {"operator"}

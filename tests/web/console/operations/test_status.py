@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,9 +13,10 @@ from gateway.errors import DOCUMENT_INVALID, KEY_UNAVAILABLE, NO_ROOM, REFUSED_F
 from gateway.hub import readiness_checks
 from gateway.hub.completion import operator_actions
 from gateway.monitor import health
+from gateway.operations import EndingReport, read_endings
 from gateway.store import read_transaction, write_transaction
 from gateway.web import hub_readiness
-from gateway.web.console.operations import status_pages
+from gateway.web.console.operations import operations_pages, status_pages
 from tests.kit.audited import list_actions
 from tests.kit.console import Browser, Console
 from tests.kit.story import Story, unreachable
@@ -79,6 +81,43 @@ def test_a_planned_interruption_is_told_before_it_begins(console: Console, opera
     page = read_status(console)
     assert "No incident is known" in page
     assert page.index("Planned") < page.index("Slow answers")
+
+
+def test_operators_read_every_notice_in_their_language(console: Console, operator: Browser) -> None:
+    times = {"starts_at": "2026-11-30T22:00", "ends_at": "2026-11-30T23:00"}
+    assert publish(operator).status_code == 302
+    assert publish(operator, kind="planned", title_ko="정기 점검", **times).status_code == 302
+    assert operator.post("/console/operations/status/1/end").status_code == 302
+    page = operator.get("/console/operations/status").text
+    assert "<h2>Ended in the last 30 days</h2>" in page
+    assert "<td>Planned interruption</td>" in page
+    operator.post("/console/language", language="ko")
+    page = operator.get("/console/operations/status").text
+    assert '<th scope="row">정기 점검</th>' in page
+    assert '<th scope="row">회신 지연</th>' in page
+
+
+def test_the_first_page_of_operators_says_what_is_wrong_and_what_ends(
+    console: Console, operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = operator.get("/console/operations").text
+    assert "Nothing ends soon." in page
+    problem = GatewayError(KEY_UNAVAILABLE, "no answer <b>", "pki")
+
+    def add_endings(*arguments: Any) -> EndingReport:
+        report = read_endings(*arguments)
+        more = {"problems": (problem,), "warnings": ("a certificate ends <b>",), "reserve_octets": 2**20}
+        return replace(report, last_stamp=report.at, **more)
+
+    monkeypatch.setattr(operations_pages, "read_endings", add_endings)
+    monkeypatch.setattr(readiness_checks, "find_key_problem", lambda _: problem)
+    console.services.clock.forward(minutes=20)  # type: ignore[attr-defined]
+    page = operator.get("/console/operations").text
+    assert "✗ New messages are not accepted</span>" in page
+    assert page.count("no answer &lt;b&gt;") == 2
+    assert "a certificate ends &lt;b&gt;" in page
+    assert "(reserved: 1.0 MiB)" in page
+    assert "<dt>Last time stamp</dt><dd><time" in page
 
 
 WRONG: list[dict[str, str]] = [
