@@ -9,6 +9,7 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import BinaryIO, Final, cast
 
 from flask import Response, request
@@ -16,6 +17,7 @@ from sqlalchemy import Connection
 
 from gateway.errors import EVIDENCE_NOT_SEALED, GatewayError
 from gateway.evidence import EvidenceReader, list_subject_leaves, make_proof
+from gateway.hub import read_unless_removed
 from gateway.message_model import Body, DigestedBody, PositionedStream, count_octets, iterate_octets
 from gateway.store import CaseRow, agency_requests, messages, payloads
 from gateway.web.server import FILE_KEY, SentFile
@@ -41,7 +43,7 @@ def make_case_bundle(conn: Connection, case: CaseRow, reader: EvidenceReader) ->
     """Return a ZIP file with the proofs of a case and the octets of its messages and agency replies.
 
     The proofs are those that `gateway evidence prove` writes. Evidence that the reader may not see is in the
-    proofs as a hash.
+    proofs as a hash. Octets that retention has removed are named in README.txt.
 
     All files in the ZIP file have the time at which the case was opened, so the same evidence makes the same
     ZIP file. The ZIP file is written to a temporary file, piece by piece.
@@ -65,13 +67,19 @@ def _list_bundle_files(
 ) -> Iterator[tuple[str, bytes | Body]]:
     """Yield the path and content of each file: proofs, messages, agency replies, and a README at the end."""
     unsealed_names: list[str] = []
+    removed_names: list[str] = []
     yield from _list_proofs(conn, case, reader, unsealed_names)
     for row in messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id):
         folder = f"messages/{row.id}-{clean_file_name(row.action)}"
-        headers, octets = messages.open_parcel(conn, row.id)
-        yield f"{folder}/headers.txt", _write_headers(headers)
-        yield f"{folder}/message.bin", octets
-        for index, part in enumerate(messages.load_payloads(conn, row.id)):
+        parcel = read_unless_removed(partial(messages.open_parcel, conn, row.id))
+        if parcel is None:
+            removed_names.append(folder)
+        else:
+            headers, octets = parcel
+            yield f"{folder}/headers.txt", _write_headers(headers)
+            yield f"{folder}/message.bin", octets
+        parts = read_unless_removed(partial(messages.load_payloads, conn, row.id))
+        for index, part in enumerate(parts or ()):
             name = "document.xml" if index == 0 else f"{index}-{clean_file_name(part.content_id)}"
             yield f"{folder}/{name}", part.octets
         response = messages.find_response(conn, row.id) if row.direction == "in" else None
@@ -80,9 +88,10 @@ def _list_bundle_files(
     for application in agency_requests.list_by_case(conn, case.id):
         for leaf in list_subject_leaves(conn, "request", application.id):
             if leaf.kind == "reply" and leaf.digest:
+                # Retention never removes them: a reply that is missing is broken evidence.
                 content = payloads.get_payload_octets(conn, leaf.digest)
                 yield f"agencies/{clean_file_name(application.agency)}-{leaf.id}.xml", content
-    yield "README.txt", _write_readme(case, unsealed_names).encode()
+    yield "README.txt", _write_readme(case, unsealed_names, removed_names).encode()
 
 
 def _list_proofs(
@@ -117,8 +126,11 @@ def _write_headers(headers: Mapping[str, str]) -> bytes:
     return "".join(f"{name}: {text}\r\n" for name, text in headers.items()).encode() + b"\r\n"
 
 
-def _write_readme(case: CaseRow, unsealed_names: list[str]) -> str:
-    """Return the text of README.txt, which explains the folders and lists the evidence not sealed yet."""
+def _write_readme(case: CaseRow, unsealed_names: list[str], removed_names: list[str]) -> str:
+    """Return the text of README.txt, which explains the folders and lists whatever the bundle lacks.
+
+    It lacks the evidence that is not sealed yet, and the octets that retention has removed.
+    """
     lines = [
         f"Evidence of case {case.number}.",
         "",
@@ -131,6 +143,7 @@ def _write_readme(case: CaseRow, unsealed_names: list[str]) -> str:
         "agencies/  what the agencies said, with their signatures; the digest of the leaf reply is the",
         "           SHA-256 of the file",
         *(["", "Not yet sealed, fetch the bundle again later:", *unsealed_names] if unsealed_names else []),
+        *(["", "Removed by retention:", *removed_names] if removed_names else []),
     ]
     return "\n".join(lines) + "\n"
 

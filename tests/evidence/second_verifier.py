@@ -324,6 +324,7 @@ def verify_bundle(path: Path, trust: Trust) -> Proved:
         files = {name: bundle.read(name) for name in names}
     readme = files.pop("README.txt", b"").decode()
     waiting = readme.partition("Not yet sealed")[2].splitlines()
+    removed = readme.partition("Removed by retention")[2].splitlines()
     proofs = [name for name in files if name.startswith("proofs/")]
     for name in proofs:
         try:
@@ -343,7 +344,9 @@ def verify_bundle(path: Path, trust: Trust) -> Proved:
             folders.setdefault(folder, {})[file] = content
     for folder, content in folders.items():
         number = folder.partition("-")[0]
-        if f"proofs/message-{number}.json" in proofs:
+        if f"messages/{folder}" in removed:
+            tie_removed_message(folder, content, proved)
+        elif f"proofs/message-{number}.json" in proofs:
             tie_message(folder, number, content, proved)
         elif f"message-{number}" in waiting or not waiting:
             tie_sent_message(folder, content, proved)
@@ -370,6 +373,13 @@ def tie_sent_message(folder: str, content: Mapping[str, bytes], proved: Proved) 
     sent = digest in {leaf["digest"] for leaf in proved.list_leaves("NRS")}
     demand(sent, f"messages/{folder}: no leaf has the digest of the message")
     proved.tied.append(folder)
+
+
+def tie_removed_message(folder: str, content: Mapping[str, bytes], proved: Proved) -> None:
+    """Demand a leaf that says so, or one that is withheld: who removed them is not for the parties."""
+    is_stated = any(proved.list_leaves("purged")) or bool(proved.withheld)
+    demand(is_stated, f"messages/{folder}: no leaf says that it was removed")
+    demand(content.keys() <= {"receipt.xml"}, f"messages/{folder}: it is there")
 
 
 def tie_message(folder: str, number: str, content: Mapping[str, bytes], proved: Proved) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,18 @@ from sqlalchemy import Engine, event, func, select, update
 from gateway.cli import main
 from gateway.cli.home_folder import read_home_settings
 from gateway.errors import GatewayError
-from gateway.evidence import TrustedEvidence, list_subject_leaves, record_evidence, verify_all_evidence
+from gateway.evidence import (
+    EvidenceReader,
+    TrustedEvidence,
+    list_subject_leaves,
+    record_evidence,
+    verify_all_evidence,
+)
 from gateway.hub import Hub
-from gateway.message_model import ErrorSignal, Payload, Receipt
+from gateway.message_model import ErrorSignal, Payload, Receipt, read_octets
 from gateway.operations import Act, load_unchecked_agreement, purge_octets, read_retention_report
 from gateway.store import messages, octet_removal, payloads, read_transaction, write_transaction
+from gateway.web.case_bundle import make_case_bundle
 from gateway.wire import serialize_element
 from tests.flows.craft import reference, without_applications
 from tests.flows.test_results import result_delivery
@@ -69,6 +78,13 @@ class Kept:
 
     def purge(self, **words: Any) -> Any:
         return purge_octets(self.engine, self.settings, ACT, now=self.story.clock(), **words)
+
+    def list_bundle(self) -> dict[str, bytes]:
+        """Return the files of the bundle of the case by name, for its applicant."""
+        with read_transaction(self.engine) as conn:
+            body = make_case_bundle(conn, self.story.case(), EvidenceReader("broker1"))
+        with zipfile.ZipFile(io.BytesIO(read_octets(body))) as bundle:
+            return {name: bundle.read(name) for name in bundle.namelist()}
 
     def report(self) -> Any:
         with read_transaction(self.engine) as conn:
@@ -185,6 +201,22 @@ def test_the_evidence_is_verified_after_the_purge(kept: Kept) -> None:
     with pytest.raises(GatewayError) as broken:
         kept.verify()
     assert "no evidence says why" in broken.value.detail
+
+
+def test_the_bundle_of_a_case_has_its_proofs_after_the_purge(kept: Kept) -> None:
+    names = kept.list_bundle()
+    assert any(name.endswith("/document.xml") for name in names)
+    kept.story.clock.forward(days=11)
+    kept.purge()
+    after = kept.list_bundle()
+    removed = sorted(name.rpartition("/")[0] for name in names if name.endswith("/message.bin"))
+    assert after.keys() == {name for name in names if not name.startswith("messages/") or name in after}
+    assert not [name for name in after if name.endswith(("message.bin", "document.xml"))]
+    assert [name for name in after if name.startswith(("proofs/", "agencies/"))] == [
+        name for name in names if name.startswith(("proofs/", "agencies/"))
+    ]
+    readme = after["README.txt"].decode().partition("Removed by retention:\n")[2]
+    assert sorted(readme.splitlines()) == removed
 
 
 def test_a_repeat_gets_a_new_receipt_and_is_not_processed_again(kept: Kept) -> None:

@@ -19,8 +19,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from gateway.config import Settings
+from gateway.operations import Act, purge_octets
 from gateway.store import make_engine, migrate_schema
-from tests.flows.evidence_bundles import KINDS, READERS, Files, find_fault, make_bundle, write_bundle
+from tests.flows.evidence_bundles import (
+    KINDS,
+    READERS,
+    Files,
+    find_fault,
+    make_bundle,
+    seal_evidence,
+    write_bundle,
+)
 from tests.kit.house import authority, signer_named
 from tests.kit.paths import ROOT
 
@@ -86,6 +96,31 @@ def test_both_verify_the_bundle_of_each_kind_of_case(
     if kind == "console":
         assert bool(report["withheld"]) == (reader == "party")
     assert (report["stamps"] > 0) == stamped
+
+
+@pytest.mark.long
+def test_both_verify_the_bundle_of_a_case_without_the_octets_that_were_removed(
+    engine: Engine, tmp_path: Path
+) -> None:
+    story = KINDS["ebms2"](engine)
+    whole = make_bundle(story, READERS["party"])
+    for _ in range(9):
+        story.tick(days=40)
+    settings = Settings(**{"retention": {"octets": "10d"}})
+    assert purge_octets(engine, settings, Act("retention purge", "Kim"), now=story.clock()).cases == 1
+    seal_evidence(story)
+    for name, reader in READERS.items():
+        files = make_bundle(story, reader)
+        assert files.keys() < whole.keys()
+        assert find_fault(files, stamped=False) is None
+        status, proved, err = ask_second(files, tmp_path, stamped=False)
+        assert (status, err) == (0, "")
+        assert set(proved["tied"]) == {file for file in files if file.startswith("agencies/")} != set()
+        assert ("purged" in proved["leaves"], proved["withheld"]) == (name == "operator", name == "party")
+    # Nobody can take a message away and say that retention did.
+    lacking = {file: content for file, content in whole.items() if not file.endswith("/message.bin")}
+    lacking["README.txt"] = files["README.txt"]
+    assert "no leaf says that it was removed" in ask_second(lacking, tmp_path, stamped=False)[2]
 
 
 def change_proof(name: str, change: Callable[[dict[str, Any]], object]) -> Callable[[Files], None]:

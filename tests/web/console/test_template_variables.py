@@ -99,6 +99,15 @@ def test_every_argument_of_a_macro_is_read(console: Console) -> None:
             assert sorted(unread) == [], f"{name}: {macro.name}"
 
 
+def test_what_is_translated_is_a_sentence_of_the_template(console: Console) -> None:
+    """A sentence with values in it would be read as a format, and in English as markup."""
+    environment = console.application.jinja_env
+    for name in environment.list_templates():
+        for call in read_template(environment, name).find_all(nodes.Call):
+            if isinstance(call.node, nodes.Name) and call.node.name in ("_", "gettext", "ngettext"):
+                assert isinstance(call.args[0], nodes.Const), f"{name}:{call.lineno}"
+
+
 @cache
 def find_undeclared_variables(tree: nodes.Template) -> set[str]:
     return meta.find_undeclared_variables(tree)
