@@ -146,7 +146,7 @@ def _check_home(findings: Findings, arguments: Arguments) -> None:
         findings.add(problem)
         return
     with findings.check("contracts of agencies"):
-        _check_partner_contracts(settings)
+        findings.add_all(_find_contract_problems(settings))
     with findings.check("TLS"):
         check_transport(settings)
     with findings.check("publishers of mappings"):
@@ -168,8 +168,8 @@ def _check_hub(findings: Findings, settings: Settings) -> None:
         with findings.check("the own certificate"):
             check_own_certificates(settings, hub)
         # A hub starts without a token that is unavailable.
-        with findings.check("the own keys"):
-            for signer in hub.signers:
+        for signer in hub.signers:
+            with findings.check("the own keys"):
                 signer.sign(b"gateway check")
         with findings.check("trusted and fetched data"):
             findings.add_all(hub.recognizer.list_due_updates(hub.clock()))
@@ -316,9 +316,13 @@ def _find_stale_stamps(hub: Hub) -> Iterator[Finding]:
         yield problem if refuses else str(problem)
 
 
-def _check_partner_contracts(settings: Settings) -> None:
+def _find_contract_problems(settings: Settings) -> Iterator[GatewayError]:
+    """Yield the problem of each partner whose WSDL cannot be read."""
     for partner in build_partners(settings).values():
-        load_contract(partner.wsdl)
+        try:
+            load_contract(partner.wsdl)
+        except GatewayError as problem:
+            yield problem
 
 
 def _describe_problem(problem: GatewayError) -> dict[str, str]:
