@@ -51,7 +51,7 @@ from .pmode_index import MessageRoute as MessageRoute
 from .pmode_index import PModeIndex as PModeIndex
 from .pmode_index import PullRoute as PullRoute
 from .pmode_index import RoutePlaces as RoutePlaces
-from .pmode_index import make_pull_route as make_pull_route
+from .pmode_index import make_unread_error as make_unread_error
 from .pmode_overrides import OVERRIDDEN_TERMS as OVERRIDDEN_TERMS
 from .pmode_overrides import PModeOverride as PModeOverride
 from .pmode_overrides import apply_overrides as apply_overrides

@@ -314,8 +314,14 @@ def pmode_from_json(json_values: Mapping[str, object]) -> PMode:
 
 
 def terms_from_json(terms_class: Any, json_values: Mapping[str, Any]) -> Any:
-    """Return the object of a class of terms that `terms_to_json` converted to `json_values`."""
+    """Return the object of a class of terms that `terms_to_json` converted to `json_values`.
+
+    Raises ValueError for a term that the class does not have.
+    """
     types = _list_field_types(terms_class)
+    unknown_names = sorted(json_values.keys() - types.keys())
+    if unknown_names:
+        raise ValueError(f"the term {unknown_names[0][:80]} is unknown")
     return terms_class(
         **{name: _convert_from_json(types[name], value, name) for name, value in json_values.items()}
     )

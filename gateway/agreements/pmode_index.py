@@ -5,7 +5,7 @@ Every refusal names the wrong part of the header as an XPath of the ebMS header.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
@@ -13,11 +13,14 @@ from typing import Final, NamedTuple, Protocol
 from gateway.agreements.pmode import PMode
 from gateway.errors import (
     AGREEMENT_UNKNOWN,
+    AGREEMENT_UNREAD,
     HEADER_INCONSISTENT,
     MISUSE,
     PARTY_UNKNOWN,
     PMODE_UNKNOWN,
     GatewayError,
+    describe_exception,
+    raise_resource_problem,
 )
 from gateway.message_model import Party, PartyId
 
@@ -25,6 +28,7 @@ SIGNAL_SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
 
 _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
 _MAX_CHARACTERS: Final = 80
+_MAX_REASON_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,27 @@ class PullRoute(NamedTuple):
     agreement: str
 
 
-def make_pull_route(pmode: PMode) -> PullRoute:
+def _make_pull_route(pmode: PMode) -> PullRoute:
     """Return the route of a P-Mode whose messages are pulled."""
     return PullRoute(pmode.pull_channel, pmode.to_party[0], pmode.agreement)
+
+
+def make_unread_error(agreement: str, mistake: Exception) -> GatewayError:
+    """Return GW906 for a stored agreement that this version does not read, for the reason of an exception.
+
+    Raises GW806, GW810 or GW811 where that is the reason: it says nothing about the agreement.
+    """
+    raise_resource_problem(mistake)
+    name = agreement[:_MAX_CHARACTERS]
+    if isinstance(mistake, GatewayError):
+        at_location = f" at {mistake.location[:_MAX_CHARACTERS]}" if mistake.location else ""
+        reason = f"{mistake.detail}{at_location}"
+        if mistake.__cause__ is not None:
+            reason += f": {describe_exception(mistake.__cause__)}"
+    else:
+        reason = describe_exception(mistake)
+    detail = f"agreement {name!r} is not read by this version: {reason[:_MAX_REASON_CHARACTERS]}"
+    return GatewayError(AGREEMENT_UNREAD, detail, name)
 
 
 class PModeSource(Protocol):
@@ -75,13 +97,13 @@ class PModeSource(Protocol):
         """Return the ids of all agreements."""
 
     def parse_agreement(self, agreement: str) -> Iterable[PMode]:
-        """Return the P-Modes of one agreement of `list_agreements`."""
+        """Return the P-Modes of one agreement of `list_agreements`; raise GW906 if it cannot be read."""
 
     def list_parties(self, agreement: str) -> Iterable[PartyId]:
-        """Return the ids of the parties of an agreement, without reading all of it."""
+        """Return the ids of the parties of an agreement, without reading all of it; raise GW906."""
 
     def list_pull_routes(self) -> Iterable[PullRoute]:
-        """Return which agreements have messages that are pulled."""
+        """Return which agreements have messages that are pulled, also of those that cannot be read."""
 
 
 class _LoadedPModes:
@@ -103,7 +125,7 @@ class _LoadedPModes:
 
     def list_pull_routes(self) -> Iterable[PullRoute]:
         pmodes = (pmode for agreed in self._pmodes.values() for pmode in agreed)
-        return [make_pull_route(pmode) for pmode in pmodes if pmode.pull is not None]
+        return [_make_pull_route(pmode) for pmode in pmodes if pmode.pull is not None]
 
 
 #: Protocol, From and To party.
@@ -157,6 +179,9 @@ class PModeIndex:
     It has the given P-Modes, or those of a source, of which it reads each agreement when that is first used,
     sometimes twice when two threads need it at once. `is_party` says whether an id is that of a party of any
     agreement; without it the P-Modes say so. Raises GW808 for P-Modes that no message could distinguish.
+
+    An agreement of a source that this version does not read is GW906 for its own messages alone: the lists of
+    P-Modes are without it. `report_unread` is called once for it, and `list_unread_agreements` names it.
     """
 
     def __init__(
@@ -166,41 +191,103 @@ class PModeIndex:
         *,
         source: PModeSource | None = None,
         is_party: Callable[[PartyId], bool] | None = None,
+        report_unread: Callable[[str, GatewayError], None] = lambda _agreement, _problem: None,
     ) -> None:
         self.epoch: Final = epoch
         self._source = source or _LoadedPModes(pmodes)
         self._is_party = is_party or self._is_agreed_party
+        self._report_unread = report_unread
         self._agreements: dict[str, _AgreementIndex] = {}
+        self._unread: dict[str, str] = {}
+        self._all_unread: dict[str, GatewayError] | None = None
         self._agreements_by_party: dict[PartyId, set[str]] | None = None
         self._pull_routes: tuple[PullRoute, ...] | None = None
         if source is None:
             for agreement in self._source.list_agreements():
-                self._get_agreement(agreement)
+                self._agreements[agreement] = _AgreementIndex(self._source.parse_agreement(agreement))
 
     @property
     def pmodes(self) -> tuple[PMode, ...]:
-        """Return the P-Modes of all agreements; they are all read for it."""
-        return tuple(
-            pmode for name in self._source.list_agreements() for pmode in self._get_agreement(name).pmodes
-        )
+        """Return the P-Modes of all agreements that can be read; they are all read for it."""
+        readable = map(self._find_readable, self._source.list_agreements())
+        return tuple(pmode for agreement_index in readable for pmode in agreement_index.pmodes)
+
+    def list_unread_agreements(self) -> Mapping[str, GatewayError]:
+        """Return the agreements that this version does not read, each with GW906.
+
+        All agreements are read for it, once, and not kept.
+        """
+        if self._all_unread is None:
+            problems = {name: self._find_reading_problem(name) for name in self._source.list_agreements()}
+            self._all_unread = {name: problem for name, problem in problems.items() if problem is not None}
+        return self._all_unread
+
+    def _find_reading_problem(self, agreement: str) -> GatewayError | None:
+        if agreement in self._agreements:
+            return None
+        try:
+            self._read_agreement(agreement)
+        except GatewayError as problem:
+            if problem.problem is not AGREEMENT_UNREAD:
+                raise
+            return problem
+        return None
+
+    def list_agreement_parties(self, agreement: str) -> frozenset[PartyId]:
+        """Return the ids of the parties of an agreement; none where these cannot be read."""
+        try:
+            return frozenset(self._source.list_parties(agreement))
+        except GatewayError as problem:
+            if problem.problem is not AGREEMENT_UNREAD:
+                raise
+            self._note_unread(agreement, problem)
+            return frozenset()
+
+    def _find_readable(self, agreement: str) -> _AgreementIndex:
+        """Return the P-Modes of an agreement, none for one that this version does not read."""
+        try:
+            return self._get_agreement(agreement)
+        except GatewayError as problem:
+            if problem.problem is not AGREEMENT_UNREAD:
+                raise
+            return _EMPTY_INDEX
+
+    def _read_agreement(self, agreement: str) -> _AgreementIndex:
+        """Return the P-Modes of an agreement of the source; raise GW906."""
+        try:
+            return _AgreementIndex(self._source.parse_agreement(agreement))
+        except GatewayError as mistake:
+            if mistake.problem is AGREEMENT_UNREAD:
+                raise
+            raise make_unread_error(agreement, mistake) from None
+
+    def _note_unread(self, agreement: str, problem: GatewayError) -> None:
+        """Keep the reason why an agreement is not read, and report it once."""
+        if self._unread.setdefault(agreement, problem.detail) is problem.detail:
+            self._report_unread(agreement, problem)
 
     def _get_agreement(self, agreement: str | None) -> _AgreementIndex:
-        """Return the P-Modes of an agreement, none for an unknown one."""
+        """Return the P-Modes of an agreement, none for an unknown one; raise GW906."""
         agreement_index = self._agreements.get(agreement or "")
         if agreement_index is not None:
             return agreement_index
         if agreement is None or agreement not in self._source.list_agreements():
             return _EMPTY_INDEX
-        return self._agreements.setdefault(
-            agreement, _AgreementIndex(self._source.parse_agreement(agreement))
-        )
+        if agreement in self._unread:
+            raise GatewayError(AGREEMENT_UNREAD, self._unread[agreement], agreement[:_MAX_CHARACTERS])
+        try:
+            return self._agreements.setdefault(agreement, self._read_agreement(agreement))
+        except GatewayError as problem:
+            if problem.problem is AGREEMENT_UNREAD:
+                self._note_unread(agreement, problem)
+            raise
 
     def _index_agreements_by_party(self) -> dict[PartyId, set[str]]:
         """Return the agreements of each party, by its ids."""
         if self._agreements_by_party is None:
             agreements_by_party: dict[PartyId, set[str]] = {}
             for agreement in self._source.list_agreements():
-                for party_id in self._source.list_parties(agreement):
+                for party_id in self.list_agreement_parties(agreement):
                     agreements_by_party.setdefault(party_id, set()).add(agreement)
             self._agreements_by_party = agreements_by_party
         return self._agreements_by_party
@@ -252,12 +339,22 @@ class PModeIndex:
         return pmode if pmode.is_in_force(at) else None
 
     def list_pull_pmodes(self, channel: str | None, at: datetime) -> tuple[PMode, ...]:
-        """Return the P-Modes in force, of every agreement, whose messages are pulled from a channel."""
+        """Return the P-Modes in force, of every agreement, whose messages are pulled from a channel.
+
+        Those of agreements that cannot be read are missing: `list_unread_pull_routes` names these.
+        """
         return tuple(
             pmode
             for pmode in self._list_pulled_pmodes(lambda pull_route: pull_route.channel == channel)
             if pmode.pull_channel == channel and pmode.is_in_force(at)
         )
+
+    def list_unread_pull_routes(self, channel: str | None) -> tuple[PullRoute, ...]:
+        """Return the routes of a channel whose agreement this version does not read."""
+        routes = [route for route in self._list_pull_routes() if route.channel == channel]
+        for route in routes:
+            self._find_readable(route.agreement)
+        return tuple(route for route in routes if route.agreement in self._unread)
 
     def list_pulling_pmodes(self, parties: Collection[PartyId], at: datetime) -> tuple[PMode, ...]:
         """Return the P-Modes in force, of every agreement, whose messages these parties are to pull."""
@@ -269,10 +366,14 @@ class PModeIndex:
 
     def _list_pulled_pmodes(self, is_selected: Callable[[PullRoute], bool]) -> Iterator[PMode]:
         """Yield the P-Modes whose messages are pulled, of each agreement with a route that `is_selected`."""
+        routes = self._list_pull_routes()
+        for agreement in dict.fromkeys(route.agreement for route in routes if is_selected(route)):
+            yield from (pmode for pmode in self._find_readable(agreement).pmodes if pmode.pull is not None)
+
+    def _list_pull_routes(self) -> tuple[PullRoute, ...]:
         if self._pull_routes is None:
             self._pull_routes = tuple(self._source.list_pull_routes())
-        for agreement in dict.fromkeys(route.agreement for route in self._pull_routes if is_selected(route)):
-            yield from (pmode for pmode in self._get_agreement(agreement).pmodes if pmode.pull is not None)
+        return self._pull_routes
 
     def match_signal_pmode(self, route: MessageRoute, at: datetime, *, is_answer: bool) -> PMode:
         """Return a P-Mode for a signal; the signal Service itself is in no agreement.

@@ -56,17 +56,35 @@ class RecurringTask:
 
 
 class RecurringSchedule:
-    """Queues the deliveries of periods that have begun; `list_tasks` returns the current recurring tasks."""
+    """Queues the deliveries of periods that have begun; each of `task_lists` returns current recurring tasks.
 
-    def __init__(self, engine: Engine, list_tasks: Callable[[], Sequence[RecurringTask]]) -> None:
+    A list that fails takes no task of another list with it.
+    """
+
+    def __init__(self, engine: Engine, *task_lists: Callable[[], Sequence[RecurringTask]]) -> None:
         self._engine = engine
-        self._list_tasks = list_tasks
+        self._task_lists = task_lists
         #: The periods known to be queued: the database is not queried before the next ones.
         self._queued_periods: dict[str, int] = {}
 
     def queue_due_periods(self, now: datetime) -> int:
-        """Queue the deliveries that the current periods lack; return how many were queued."""
-        tasks = self._list_tasks()
+        """Queue the deliveries that the current periods lack; return how many were queued.
+
+        Raises the exception of a list that fails when the tasks of the other lists are queued.
+        """
+        tasks: list[RecurringTask] = []
+        failure: Exception | None = None
+        for list_tasks in self._task_lists:
+            try:
+                tasks += list_tasks()
+            except Exception as mistake:
+                failure = failure or mistake
+        queued_count = self._queue_tasks(tasks, now)
+        if failure is not None:
+            raise failure
+        return queued_count
+
+    def _queue_tasks(self, tasks: Sequence[RecurringTask], now: datetime) -> int:
         due_periods = [
             (task, period_number)
             for task in tasks

@@ -101,7 +101,7 @@ def build_worker(
     agents = _build_agents(hub, settings, partners, partner_settings)
     recurring_tasks = _list_recurring_tasks(settings)
     schedule = RecurringSchedule(
-        hub.engine, lambda: (*recurring_tasks, *list_pull_tasks(hub, delivery.pull_every))
+        hub.engine, lambda: recurring_tasks, lambda: list_pull_tasks(hub, delivery.pull_every)
     )
     return DeliveryWorker(
         hub.engine,

@@ -68,6 +68,7 @@ from .documents import SOURCES_DISAGREE as SOURCES_DISAGREE
 from .documents import VALUE_DOES_NOT_FIT as VALUE_DOES_NOT_FIT
 from .ebms3_errors import EBMS3_ERRORS as EBMS3_ERRORS
 from .ebms3_errors import Ebms3Error as Ebms3Error
+from .internal import AGREEMENT_UNREAD as AGREEMENT_UNREAD
 from .internal import CHECK_FAILED as CHECK_FAILED
 from .internal import DATABASE_HELD as DATABASE_HELD
 from .internal import EVIDENCE_BROKEN as EVIDENCE_BROKEN

@@ -212,6 +212,27 @@ CHECK_FAILED = Problem(
 )
 
 
+AGREEMENT_UNREAD = Problem(
+    id="GW906",
+    title="stored agreement not read by this version of the program",
+    meaning=(
+        "An agreement that is in force does not load in this version of the program. Only what is sent and "
+        "received under it waits."
+    ),
+    cause=(
+        "Another version of the program has stored a term that this one does not know or refuses, as while "
+        "nodes are updated one after the other. Or its row was changed outside the gateway."
+    ),
+    remedy=(
+        "Operator: update this node, or load the agreement again with `gateway agreement load FILE`. Sender: "
+        "send the same message again later."
+    ),
+    ours=True,
+    retry=True,
+    codes=ProtocolCodes(ebms2="Unknown", ebms3="EBMS:0004", soap="Server", http=503),
+)
+
+
 def make_path_problem(path: Path, participle: str, mistake: Exception, location: str = "") -> GatewayError:
     """Return GW808 for a file that cannot be read or written, with the reason of the system.
 

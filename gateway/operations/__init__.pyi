@@ -164,6 +164,8 @@ from .restored_databases import lock_restore as lock_restore
 from .row_comparison import compare_rows as compare_rows
 from .row_comparison import log_changed_rows as log_changed_rows
 from .row_comparison import state_register_once as state_register_once
+from .unread_records import find_unread_agreements as find_unread_agreements
+from .unread_records import find_unread_certificates as find_unread_certificates
 from .waiting_reasons import AwayPartner as AwayPartner
 from .waiting_reasons import DisturbedAgency as DisturbedAgency
 from .waiting_reasons import add_case_waiting as add_case_waiting

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine
 
 from gateway.agreements import PModeIndex, Reliability
 from gateway.config import Settings
+from gateway.errors import AGREEMENT_UNREAD, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub import get_current_time, load_register_snapshot
 from gateway.operations.audited_changes import Act, open_change
@@ -43,7 +44,9 @@ class RetentionReport:
     """The content that may be removed, or was removed: numbers, octets, and the end of the oldest case.
 
     `before` is the time before which a case or a letter must have ended, and `drafts_before` the time before
-    which a draft must have changed last; each is None where the settings keep everything.
+    which a draft must have changed last; each is None where the settings keep everything. `unread` are the
+    agreements that this version does not read: their messages stay, as nobody knows how long they are
+    kept.
     """
 
     before: datetime | None = None
@@ -55,6 +58,7 @@ class RetentionReport:
     octets: int = 0
     oldest: datetime | None = None
     audit: list[int] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -79,18 +83,31 @@ class _Batch:
 class _Terms:
     """The terms of removal: a case or letter ended before `end_limit`, and its PersistDuration is over.
 
-    `now` is the time at which the PersistDuration must be over; `book` has the P-Modes that set it.
+    `now` is the time at which the PersistDuration must be over; `book` has the P-Modes that set it. `report`
+    gets the agreements that cannot be read.
     """
 
     end_limit: datetime
     now: datetime
     book: PModeIndex
+    report: RetentionReport
 
     def must_keep_message(self, message_row: KeptMessageRow) -> bool:
-        """Return whether the agreement still keeps a message; the default where its P-Mode is gone."""
-        pmode = self.book.find_by_id(
-            message_row.agreement_id, message_row.pmode_id or "", message_row.received_at
-        )
+        """Return whether the agreement still keeps a message, also one that this version does not read.
+
+        The default counts where its P-Mode is gone.
+        """
+        try:
+            pmode = self.book.find_by_id(
+                message_row.agreement_id, message_row.pmode_id or "", message_row.received_at
+            )
+        except GatewayError as problem:
+            if problem.problem is not AGREEMENT_UNREAD:
+                raise
+            if message_row.agreement_id not in self.report.unread:
+                self.report.unread.append(str(message_row.agreement_id))
+                _log.warning("the octets of its messages stay: %s", problem)
+            return True
         reliability = _DEFAULT_RELIABILITY if pmode is None else pmode.reliability
         persist_until: datetime = message_row.received_at + timedelta(seconds=reliability.persist_duration)
         return persist_until > self.now
@@ -110,7 +127,7 @@ def read_retention_report(
     now = now or get_current_time()
     report = _make_report(settings, now)
     if report.before is not None:
-        terms = _Terms(report.before, now, load_register_snapshot(conn).book)
+        terms = _Terms(report.before, now, load_register_snapshot(conn).book, report)
         counted_digests = set[str]()
         for choose_batch in (_choose_cases, _choose_letters):
             for batch in _iterate_batches(choose_batch, conn, terms):
@@ -184,7 +201,7 @@ def purge_octets(
     report = _make_report(settings, now)
     if report.before is not None:
         with read_transaction(engine) as conn:
-            terms = _Terms(report.before, now, load_register_snapshot(conn).book)
+            terms = _Terms(report.before, now, load_register_snapshot(conn).book, report)
         for choose_batch in (_choose_cases, _choose_letters):
             purge_run = _PurgeRun(choose_batch, terms, report)
             position: TimedPosition | None = octet_removal.START

@@ -27,6 +27,7 @@ from gateway.operations.partner_findings import (
     find_stamping_problem,
     find_stuck_deliveries,
 )
+from gateway.operations.unread_records import find_unread_agreements, find_unread_certificates
 from gateway.operations.waiting_reasons import get_partner_party, list_lane_holds, list_recent_refusals
 from gateway.store import (
     LaneSummaryRow,
@@ -83,7 +84,10 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class EndingReport:
-    """Resources that end or have ended: certificates, lists, keys, disk space, and time stamps."""
+    """Resources that end or have ended: certificates, lists, keys, disk space, and time stamps.
+
+    Stored agreements and certificates that this version does not read are problems, too.
+    """
 
     at: datetime
     problems: tuple[GatewayError, ...]
@@ -180,7 +184,11 @@ def _classify_lane(lane_row: LaneSummaryRow) -> str:
 def read_endings(hub: Hub, settings: Settings) -> EndingReport:
     """Return the report of endings, by the functions of `gateway check`; this may take a second."""
     now, findings = hub.clock(), Findings()
-    hub.refresh_snapshot()
+    register = hub.refresh_snapshot()
+    with findings.check("stored agreements"):
+        findings.add_all(find_unread_agreements(register, settings.hub.party))
+    with findings.check("registered certificates"):
+        findings.add_all(find_unread_certificates(register))
     with findings.check("sources"):
         findings.add_all(find_source_problems(settings, hub))
     with findings.check("time stamps"):

@@ -249,9 +249,12 @@ def find_resting_filings(conn: Connection, now: datetime) -> Iterator[str]:
 
 
 def _list_agreement_services(pmode_texts: PModeTexts, summary_row: RestingMessagesRow) -> frozenset[str]:
-    """Return the services for filing by an agreement; only that of the contract if it is not active."""
+    """Return the services for filing by an agreement.
+
+    Only that of the contract counts if the agreement is not active, or is not read by this version.
+    """
     pmodes = (
-        pmode_texts.parse_agreement(summary_row.agreement_id)
+        pmode_texts.list_readable_pmodes(summary_row.agreement_id)
         if summary_row.agreement_id in pmode_texts.texts
         else ()
     )

@@ -63,6 +63,7 @@ from .agency_requests import NewAgencyRequest as NewAgencyRequest
 from .agency_requests import RequestAgencyRow as RequestAgencyRow
 from .agency_requests import RequestDocumentRow as RequestDocumentRow
 from .agency_requests import RequestWithFeesRow as RequestWithFeesRow
+from .agreements import ActivePModeRow as ActivePModeRow
 from .agreements import AgreementRow as AgreementRow
 from .agreements import ForwardingRuleRow as ForwardingRuleRow
 from .agreements import NewAgreement as NewAgreement

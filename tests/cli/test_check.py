@@ -34,6 +34,8 @@ CHECKS = {
     "find_stamping_problem": "time stamps",
     "find_agency_key_problems": "keys of agencies",
     "find_transport_warnings": "connections without TLS",
+    "find_unread_agreements": "stored agreements",
+    "find_unread_certificates": "registered certificates",
     "find_encryption_warnings": "encryption for partners",
     "find_algorithm_warnings": "algorithms of partners",
     "open_engine": "the database",

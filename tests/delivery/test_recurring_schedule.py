@@ -90,3 +90,21 @@ def test_a_later_turn_stands_for_the_failed_ones_of_its_own_task(engine: Engine)
         *[("results", "FAILED")] * 2,
         ("results", "QUEUED"),
     ]
+
+
+@BOTH_AT_LANDING
+def test_a_list_of_tasks_that_fails_takes_no_other_with_it(engine: Engine) -> None:
+    fails = [True]
+
+    def list_pulls() -> list[RecurringTask]:
+        if fails:
+            raise LookupError("an odd row")
+        return [RecurringTask("pull", "pull", "broker1", HOUR)]
+
+    schedule = RecurringSchedule(engine, lambda: [HOURLY], list_pulls, lambda: [DAILY])
+    for minutes in (0, 30, 60):
+        with pytest.raises(LookupError, match="an odd row"):
+            schedule.queue_due_periods(NOON + timedelta(minutes=minutes))
+    assert [agent for agent, _, _ in queued(engine)] == ["tsa", "fetch", "tsa"]
+    fails.clear()
+    assert schedule.queue_due_periods(NOON + HOUR) == 1

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.home_folder import read_home_settings
-from gateway.delivery import build_worker
+from gateway.delivery import build_worker, wiring
 from gateway.hub import queue_webhook_calls
 from gateway.store import (
     deliveries,
@@ -88,3 +88,20 @@ def test_a_webhook_is_called_at_a_private_address_only_where_the_settings_say_so
         with read_transaction(engine) as conn:
             problem = deliveries.find_by_id(conn, 1).last_sentence
         assert ("an address that is not allowed" in problem) is not private
+
+
+@pytest.mark.long
+def test_stamps_are_queued_where_the_channels_to_pull_from_are_not_known(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise LookupError("an odd row")
+
+    monkeypatch.setattr(wiring, "list_pull_tasks", fail)
+    worker = build_worker(read_home_settings(LiveHouse(tmp_path, sqlite_url).home))
+    try:
+        worker.run_maintenance()
+        with read_transaction(worker.engine) as conn:
+            assert [row.agent for row in deliveries.list_deliveries(conn)] == ["tsa"]
+    finally:
+        worker.engine.dispose()

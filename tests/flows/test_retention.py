@@ -22,6 +22,7 @@ from gateway.evidence import (
     verify_all_evidence,
 )
 from gateway.hub import Hub
+from gateway.hub.register import effective_pmodes
 from gateway.message_model import ErrorSignal, Payload, Receipt, read_octets
 from gateway.operations import Act, load_unchecked_agreement, purge_octets, read_retention_report
 from gateway.store import messages, octet_removal, payloads, read_transaction, write_transaction
@@ -31,9 +32,10 @@ from tests.flows.craft import reference, without_applications
 from tests.flows.test_results import result_delivery
 from tests.kit import tables
 from tests.kit.audited import list_actions
-from tests.kit.databases import in_turn
+from tests.kit.databases import BOTH, in_turn
 from tests.kit.house import signer_named
 from tests.kit.kills import die_at
+from tests.kit.odd_rows import add_later_term
 from tests.kit.story import QUIET, Story
 
 ACT = Act("retention purge", "Kim")
@@ -391,3 +393,51 @@ def test_the_space_is_given_back(kept: Kept) -> None:
     assert after < before
     if kept.engine.dialect.name == "sqlite":
         assert before - after > 8_000_000
+
+
+@BOTH
+def test_a_message_of_an_unread_agreement_stays_and_those_of_others_go(
+    kept: Kept, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody knows how long the unread agreement keeps its messages."""
+    story, other = kept.story, "urn:example:agreement:broker1-hub:2027"
+    with write_transaction(kept.engine) as conn:
+        load_unchecked_agreement(
+            conn, QUIET.replace(b"broker1-hub:2026", b"broker1-hub:2027"), "other.yaml", story.clock()
+        )
+    for content in (b"<a/>", b"<b/>"):
+        letter = story.broker.message("Store", content, agreement=other)
+        story.house.post(story.broker.seal(letter))
+    story.tick()
+    add_later_term(kept.engine, other)
+    story.clock.forward(days=11)
+    told, before = kept.report(), kept.count_octets()
+    assert (told.cases, told.letters, told.unread) == (1, 0, [other])
+    done = kept.purge()
+    assert (done.cases, done.letters, done.unread) == (1, 0, [other])
+    assert before - kept.count_octets() == done.octets == told.octets > 3000
+    lines = [record.getMessage() for record in caplog.records if "octets of its messages stay" in record.msg]
+    assert len(lines) == 2
+    assert all(other in line and "GW906" in line for line in lines)
+    capsys.readouterr()
+    for verb in (("show",), ("purge", "--by", "Kim")):
+        assert main(["retention", *verb, "--home", str(kept.home)]) == 0
+        assert f"agreement {other} is not read by this version (GW906)" in capsys.readouterr().out
+    with write_transaction(kept.engine) as conn:
+        load_unchecked_agreement(
+            conn, QUIET.replace(b"broker1-hub:2026", b"broker1-hub:2027"), "other.yaml", story.clock()
+        )
+    assert (kept.purge().letters, kept.report().unread) == (2, [])
+
+
+def test_no_octets_count_as_unread_for_a_lack_of_memory(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lack(_: Any) -> Any:
+        raise MemoryError
+
+    kept.story.clock.forward(days=11)
+    monkeypatch.setattr(effective_pmodes, "pmode_from_json", lack)
+    for act in (kept.report, kept.purge):
+        with pytest.raises(GatewayError, match="GW806"):
+            act()
+    monkeypatch.undo()
+    assert kept.purge().cases == 1

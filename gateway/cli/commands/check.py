@@ -69,6 +69,8 @@ from gateway.operations import (
     find_stuck_deliveries,
     find_tariff_warnings,
     find_unclear_orders,
+    find_unread_agreements,
+    find_unread_certificates,
     format_count,
     list_console_switches,
     list_lane_holds,
@@ -179,6 +181,10 @@ def _check_hub(findings: Findings, settings: Settings) -> None:
             findings.add_all(_find_expiries(hub))
         with findings.check("time stamps"):
             findings.add_all(_find_stale_stamps(hub))
+        with findings.check("stored agreements"):
+            findings.add_all(find_unread_agreements(register, settings.hub.party))
+        with findings.check("registered certificates"):
+            findings.add_all(find_unread_certificates(register))
         with findings.check("keys of agencies"):
             findings.add_all(find_agency_key_problems(settings, hub))
         with findings.check("connections without TLS"):

@@ -48,6 +48,8 @@ from gateway.operations import (
     find_missing_addresses,
     find_resting_filings,
     find_source_problems,
+    find_unread_agreements,
+    find_unread_certificates,
     format_count,
     log_changed_rows,
     state_register_once,
@@ -341,6 +343,10 @@ def _log_hub_warnings(settings: Settings, hub: Hub) -> None:
     with findings.check("trusted and fetched data"):
         findings.add_all(collect_trust_remarks(settings, hub))
         findings.add_all(find_source_problems(settings, hub))
+    with findings.check("stored agreements"):
+        findings.add_all(find_unread_agreements(hub.get_snapshot(), settings.hub.party))
+    with findings.check("registered certificates"):
+        findings.add_all(find_unread_certificates(hub.get_snapshot()))
     with findings.check("addresses of agencies"):
         findings.add_all(find_missing_addresses(settings, hub.rules.bundle))
     with findings.check("mappings and contracts"), read_transaction(hub.engine) as conn:

@@ -465,7 +465,15 @@ def _list_retention_lines(report: RetentionReport, settings: Settings) -> list[s
     if report.oldest is not None:
         lines.append(f"the oldest: {format_value(report.oldest)}")
     lines.append(f"a repeat of a removed message: {settings.retention.repeats}")
-    return lines
+    return lines + _list_unread_lines(report)
+
+
+def _list_unread_lines(report: RetentionReport) -> list[str]:
+    """Return a line for each agreement that this version does not read."""
+    return [
+        f"agreement {agreement} is not read by this version (GW906): the octets of its messages stay"
+        for agreement in report.unread
+    ]
 
 
 @changing_verb("retention purge")
@@ -489,4 +497,6 @@ def purge_old_octets(arguments: Arguments) -> None:
         report_json["audit"] = report.audit[-1] if report.audit else None
         print_json(report_json | {"database": sizes})
         return
+    for line in _list_unread_lines(report):
+        print_line(line)
     print_sentence(sentence)

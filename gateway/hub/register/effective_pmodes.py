@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,13 +22,15 @@ from gateway.agreements import (
     PullRoute,
     apply_overrides,
     list_mailbox_filings,
-    make_pull_route,
+    make_unread_error,
     pmode_from_json,
     read_overrides,
 )
+from gateway.errors import AGREEMENT_UNREAD, GatewayError
 from gateway.message_model import PartyId
-from gateway.store import AgreementRow, ForwardingRuleRow, PModeRow, agreements
+from gateway.store import ActivePModeRow, AgreementRow, ForwardingRuleRow, PModeRow, agreements
 
+_log = logging.getLogger(__name__)
 #: How a P-Mode whose messages are pulled is recognised without reading it.
 _PULLED = re.compile(r'"pull":\s*\{')
 #: How a P-Mode that delivers to the mailbox is recognised; the P-Modes by which the hub sends match, too.
@@ -52,7 +56,17 @@ class PModeTexts:
         return self.texts
 
     def parse_agreement(self, agreement: str) -> tuple[PMode, ...]:
-        """Return the P-Modes of an agreement as they are in force."""
+        """Return the P-Modes of an agreement as they are in force.
+
+        Raises GW906 for one that this version does not read: another version has stored it, or it was changed
+        outside the gateway.
+        """
+        try:
+            return self._parse_pmodes(agreement)
+        except Exception as mistake:
+            raise make_unread_error(agreement, mistake) from None
+
+    def _parse_pmodes(self, agreement: str) -> tuple[PMode, ...]:
         stored_overrides, successors = self.changes.get(agreement, (None, None))
         overrides = read_overrides(stored_overrides)
         stored_pmodes = [pmode_from_json(json.loads(text)) for text in self.texts[agreement].values()]
@@ -61,41 +75,77 @@ class PModeTexts:
         return (*first, *_list_later_pmodes(successors, overrides))
 
     def list_parties(self, agreement: str) -> set[PartyId]:
-        """Return the ids of the parties of an agreement, from its first P-Mode and its later versions."""
-        pmode_parameters = [json.loads(text) for text in list(self.texts[agreement].values())[:1]]
-        _, successors = self.changes.get(agreement, (None, None))
-        pmode_parameters += [parameters for version in successors or () for parameters in version["pmodes"]]
-        ends = (
-            end
-            for parameters in pmode_parameters
-            for end in (*parameters["from_party"], *parameters["to_party"])
-        )
-        return {PartyId(value, kind) for value, kind in ends}
+        """Return the ids of the parties of an agreement, from its first P-Mode and its later versions.
+
+        Raises GW906 where these cannot be read.
+        """
+        try:
+            texts = list(self.texts[agreement].values())[:1]
+            pmode_parameters = [*map(json.loads, texts), *self._list_later_parameters(agreement)]
+            return {
+                PartyId(value, kind)
+                for parameters in pmode_parameters
+                for value, kind in (*parameters["from_party"], *parameters["to_party"])
+            }
+        except Exception as mistake:
+            raise make_unread_error(agreement, mistake) from None
 
     def list_mailbox_filings(self, at: datetime) -> list[PMode]:
-        """Return the P-Modes, in force or to come, by which submissions are filed and open no case."""
+        """Return the P-Modes, in force or to come, by which submissions are filed and open no case.
+
+        Those of an agreement that this version does not read are missing.
+        """
         filings: list[PMode] = []
         for agreement, texts in self.texts.items():
             filed = (text for text in texts.values() if _FILED.search(text) and _TO_MAILBOX.search(text))
             if agreement in self.changes or any(filed):
-                filings += list_mailbox_filings(self.parse_agreement(agreement))
+                filings += list_mailbox_filings(self.list_readable_pmodes(agreement))
         return [pmode for pmode in filings if at < pmode.valid_until]
 
+    def list_readable_pmodes(self, agreement: str) -> tuple[PMode, ...]:
+        """Return the P-Modes of an agreement, none where this version does not read it."""
+        try:
+            return self.parse_agreement(agreement)
+        except GatewayError as problem:
+            if problem.problem is not AGREEMENT_UNREAD:
+                raise
+            return ()
+
     def list_pull_routes(self) -> list[PullRoute]:
-        """Return under which agreements messages are pulled; the P-Modes of no other are read."""
-        pmode_parameters = []
+        """Return under which agreements messages are pulled; no P-Mode is read for it.
+
+        A route of an agreement that cannot be read is listed, too, unless it is itself unreadable.
+        """
+        routes: list[PullRoute] = []
         for agreement, texts in self.texts.items():
-            pmode_parameters += [
-                json.loads(text) for text in texts.values() if _PULLED.search(text) is not None
-            ]
-            _, successors = self.changes.get(agreement, (None, None))
-            pmode_parameters += [
-                parameters
-                for version in successors or ()
-                for parameters in version["pmodes"]
-                if parameters.get("pull")
-            ]
-        return [make_pull_route(pmode_from_json(parameters)) for parameters in pmode_parameters]
+            pulled_texts = [text for text in texts.values() if _PULLED.search(text) is not None]
+            try:
+                later = [
+                    parameters
+                    for parameters in self._list_later_parameters(agreement)
+                    if parameters.get("pull")
+                ]
+                routes += [
+                    _make_pull_route(agreement, parameters)
+                    for parameters in (*map(json.loads, pulled_texts), *later)
+                ]
+            except Exception as mistake:
+                _log.warning("%s", make_unread_error(agreement, mistake), extra={"agreement": agreement})
+        return routes
+
+    def _list_later_parameters(self, agreement: str) -> list[dict[str, Any]]:
+        """Return the parameters of the P-Modes of the later versions of an agreement."""
+        _, successors = self.changes.get(agreement, (None, None))
+        return [parameters for version in successors or () for parameters in version["pmodes"]]
+
+
+def _make_pull_route(agreement: str, parameters: dict[str, Any]) -> PullRoute:
+    """Return the route of a stored P-Mode whose messages are pulled, without its other terms."""
+    channel, sub_channel = parameters.get("mpc"), parameters["pull"].get("sub_channel")
+    value, kind = parameters["to_party"][0]
+    return PullRoute(
+        channel if sub_channel is None else f"{channel}/{sub_channel}", PartyId(value, kind), agreement
+    )
 
 
 def load_pmode_texts(conn: Connection) -> PModeTexts:
@@ -108,15 +158,26 @@ def load_pmode_texts(conn: Connection) -> PModeTexts:
 
 
 def list_effective_pmodes(conn: Connection, parties: Collection[str]) -> Iterator[PMode]:
-    """Yield the P-Modes of active agreements between parties, given by all their identifiers, as in force."""
-    overrides_by_agreement: dict[str, tuple[PModeOverride, ...]] = {}
-    later: list[PMode] = []
-    for row in agreements.list_active_pmodes(conn, parties):
-        if row.agreement_id not in overrides_by_agreement:
-            overrides_by_agreement[row.agreement_id] = read_overrides(row.overrides)
-            later += _list_later_pmodes(row.successors, overrides_by_agreement[row.agreement_id])
-        yield _cut_period(_read_row(row, overrides_by_agreement[row.agreement_id]), row.successors)
-    yield from later
+    """Yield the P-Modes of active agreements between parties, given by all their identifiers, as in force.
+
+    Those of an agreement that this version does not read are missing, which is logged.
+    """
+    rows = agreements.list_active_pmodes(conn, parties)
+    for agreement, agreement_rows in groupby(rows, key=lambda row: row.agreement_id):
+        try:
+            pmodes = _read_rows(list(agreement_rows))
+        except Exception as mistake:
+            problem = make_unread_error(agreement, mistake)
+            _log.warning("nothing is compared with it: %s", problem, extra={"agreement": agreement})
+        else:
+            yield from pmodes
+
+
+def _read_rows(rows: Sequence[ActivePModeRow]) -> list[PMode]:
+    """Return the P-Modes of rows of one agreement, with those of its later versions."""
+    overrides, successors = read_overrides(rows[0].overrides), rows[0].successors
+    pmodes = [_cut_period(_read_row(row, overrides), successors) for row in rows]
+    return pmodes + _list_later_pmodes(successors, overrides)
 
 
 def load_effective_pmodes(conn: Connection, agreement: AgreementRow, at: datetime) -> tuple[PMode, ...]:

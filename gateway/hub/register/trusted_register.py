@@ -7,8 +7,9 @@ snapshot is evaluated again.
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -17,7 +18,12 @@ from sqlalchemy import Connection, Engine
 
 from gateway.agreements import ForwardingTable, PModeIndex
 from gateway.cases import FilingRegister
-from gateway.errors import CERTIFICATE_EXPIRED, CERTIFICATE_UNTRUSTED, GatewayError
+from gateway.errors import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_UNTRUSTED,
+    GatewayError,
+    raise_resource_problem,
+)
 from gateway.hub.register.effective_pmodes import list_forwarding_rules, load_pmode_texts
 from gateway.hub.trust.fetch_sources import LoadedRevocationData
 from gateway.hub.trust.trusted_lists import Recognizer
@@ -37,6 +43,8 @@ from gateway.store import fetched_lists as fetched
 if TYPE_CHECKING:
     from gateway.hub.register.active_rules import ActiveRules
     from gateway.hub.register.decision_rules import DecisionRules
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +117,10 @@ class RegisterSnapshot:
     def find_encryption_certificate(self, party: str, pin: str | None, at: datetime) -> Certificate:
         """Return the certificate for which payloads of a party are encrypted at a given time; raise GW205.
 
-        It is the pinned one (SHA-256), else the one in use that ends last.
+        It is the pinned one (SHA-256), else the one in use that ends last, of those that this version reads.
         """
         usable = [
-            receiver.der
+            receiver
             for sha256, receiver in self.receivers.items()
             if receiver.party == party and pin in (None, sha256) and receiver.describe_invalidity(at) is None
         ]
@@ -120,7 +128,7 @@ class RegisterSnapshot:
             subject = f"certificate {pin[:16]}" if pin else "certificate"
             detail = f"no {subject} of {party[:80]} is registered for encryption and in use"
             raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "encryption/certificate")
-        return read_certificate(usable[-1])
+        return _read_certificates(usable, f"encryption for {party[:80]}", "encryption/certificate")[-1]
 
     def find_certificate_party(self, sha256: str, at: datetime) -> str | None:
         """Return the party that may use a certificate at a given time, None when it is not registered.
@@ -136,13 +144,15 @@ class RegisterSnapshot:
         return assignment.party
 
     def list_party_certificates(self, party: str) -> tuple[Certificate, ...]:
-        """Return the certificates with which a party signs, in use or not yet; each is read once."""
+        """Return the certificates with which a party signs, in use or not yet; each is read once.
+
+        One that this version refuses is left out; raises GW205 where no other is registered.
+        """
         certificates = self._read_certificates.get(party)
         if certificates is None:
-            held = (assignment for assignment in self.by_certificate.values() if assignment.party == party)
-            certificates = self._read_certificates[party] = tuple(
-                read_certificate(assignment.der) for assignment in held
-            )
+            held = [assignment for assignment in self.by_certificate.values() if assignment.party == party]
+            certificates = _read_certificates(held, f"signing by {party[:80]}", "certificate")
+            self._read_certificates[party] = certificates
         return certificates
 
     def make_filing_register(self, at: datetime) -> FilingRegister:
@@ -153,6 +163,27 @@ class RegisterSnapshot:
                 mandate.allows_filing(holder, principal, at) for mandate in self.mandates
             ),
         )
+
+
+def _read_certificates(
+    assignments: Iterable[CertificateAssignment], purpose: str, location: str
+) -> tuple[Certificate, ...]:
+    """Return the certificates of one party, without those that this version refuses.
+
+    Raises GW205 at `location` if it refuses all of them; `purpose` completes "registered for".
+    """
+    certificates: list[Certificate] = []
+    refusal: GatewayError | None = None
+    for assignment in assignments:
+        try:
+            certificates.append(read_certificate(assignment.der))
+        except GatewayError as refused:
+            raise_resource_problem(refused)
+            refusal = refused
+    if refusal is not None and not certificates:
+        detail = f"no certificate that this version accepts is registered for {purpose}: {refusal.detail}"
+        raise GatewayError(refusal.problem, detail[:500], location)
+    return tuple(certificates)
 
 
 def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
@@ -174,7 +205,12 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
             by_id[identifier] = party
             by_value.setdefault(identifier.value, set()).add(party)
     known_ids = frozenset(identifier for ids in identifiers.values() for identifier in ids)
-    book = PModeIndex(epoch=epoch, source=load_pmode_texts(conn), is_party=known_ids.__contains__)
+    book = PModeIndex(
+        epoch=epoch,
+        source=load_pmode_texts(conn),
+        is_party=known_ids.__contains__,
+        report_unread=_log_unread_agreement,
+    )
     return RegisterSnapshot(
         epoch,
         book,
@@ -202,6 +238,10 @@ def load_register_snapshot(conn: Connection) -> RegisterSnapshot:
         ForwardingTable(rule for rule in list_forwarding_rules(conn) if rule.next_party in active),
         list_generations(conn),
     )
+
+
+def _log_unread_agreement(agreement: str, problem: GatewayError) -> None:
+    _log.warning("%s; all other agreements count", problem, extra={"agreement": agreement})
 
 
 def _get_mandate_end(row: object) -> datetime | None:

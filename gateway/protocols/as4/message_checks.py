@@ -6,13 +6,21 @@ parsed: its values come from an `EnvelopeReading`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from lxml import etree
 
 from gateway.agreements import PMode
-from gateway.errors import HEADER_INCONSISTENT, NOT_SUPPORTED, PARTY_UNKNOWN, REFERENCE_UNKNOWN, GatewayError
+from gateway.errors import (
+    HEADER_INCONSISTENT,
+    NOT_SUPPORTED,
+    PARTY_UNKNOWN,
+    REFERENCE_UNKNOWN,
+    GatewayError,
+    raise_resource_problem,
+)
 from gateway.message_model import Party, Unit, UserMessage
 from gateway.pki import Certificate
 from gateway.protocols.as4.fragment_header import MESSAGE_FRAGMENT
@@ -107,12 +115,32 @@ def match_own_pmode(
     return pmode, agreed_unit
 
 
+def iterate_candidates(party_names: Iterable[str], context: ProtocolContext) -> Iterator[Certificate]:
+    """Yield the certificates that a signature of these parties may name without containing them.
+
+    They are read only for a signature that contains none. A party of which no certificate can be read takes
+    nothing from the others; raises GW205 where there is no other certificate.
+    """
+    yield from context.candidate_certificates
+    is_empty, refusal = not context.candidate_certificates, None
+    for party_name in party_names:
+        try:
+            certificates = context.list_party_certificates(party_name)
+        except GatewayError as problem:
+            raise_resource_problem(problem)
+            refusal = problem
+            continue
+        is_empty = is_empty and not certificates
+        yield from certificates
+    if refusal is not None and is_empty:
+        raise refusal
+
+
 def read_agreed_signature(
     message: As4Message, pmode: PMode, sender: Party, context: ProtocolContext
 ) -> SignatureReading | None:
     """Return the signature of a message, read by the policy of its P-Mode; no key is used."""
-    registered_certificates = context.list_party_certificates(context.get_party_name(sender))
-    candidate_certificates = (*context.candidate_certificates, *registered_certificates)
+    candidate_certificates = iterate_candidates((context.get_party_name(sender),), context)
     return read_signature(message, pmode.security.policy, context.limits, candidate_certificates)
 
 

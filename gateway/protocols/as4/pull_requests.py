@@ -15,11 +15,12 @@ from typing import Final
 
 from lxml import etree
 
-from gateway.agreements import PMode
-from gateway.errors import HEADER_INVALID, PULL_REFUSED, PULL_REPEATED, GatewayError
+from gateway.agreements import PMode, PullRoute
+from gateway.errors import AGREEMENT_UNREAD, HEADER_INVALID, PULL_REFUSED, PULL_REPEATED, GatewayError
 from gateway.message_model import PullRequest
 from gateway.pki import Certificate
 from gateway.protocols.as4.header_values import SIGNATURE
+from gateway.protocols.as4.message_checks import iterate_candidates
 from gateway.protocols.as4.message_reading import (
     As4Message,
     check_signature,
@@ -146,19 +147,49 @@ def make_pull_request(pmode: PMode, context: ProtocolContext) -> PullRequest:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Our P-Modes whose messages are pulled from one channel.
+
+    `unread_routes` are those of the channel whose agreement this version does not read: nobody knows by which
+    terms their party pulls, so that it gets nothing from this channel. Others do.
+    """
+
+    pmodes: tuple[PMode, ...]
+    unread_routes: tuple[PullRoute, ...]
+    location: str
+
+    def list_pullers(self, context: ProtocolContext) -> list[str]:
+        """Return the names of the parties that pull from the channel."""
+        party_ids = [*(pmode.to_party[0] for pmode in self.pmodes)]
+        party_ids += [route.puller for route in self.unread_routes]
+        names = dict.fromkeys(map(context.find_party_name, party_ids))
+        return [name for name in names if name is not None]
+
+    def check_read_agreements(self, party_name: str | None, context: ProtocolContext) -> None:
+        """Raise GW906 where the party pulls by an agreement that this version does not read."""
+        if any(context.find_party_name(route.puller) == party_name for route in self.unread_routes):
+            detail = "an agreement by which messages are pulled from this channel is not read by this version"
+            raise GatewayError(AGREEMENT_UNREAD, detail, self.location)
+
+
 def open_pull_request(
     message: As4Message, unit: PullRequest, parcel: Parcel, context: ProtocolContext
 ) -> OpenedMessage:
     """Return a PullRequest with the party that pulls, and the P-Mode of the messages that it asks for.
 
     Raises GW340 for a party that may not pull from the channel, GW341 for a request of another time, GW204
-    for one whose algorithms are weaker than those of a P-Mode of the party on the channel.
+    for one whose algorithms are weaker than those of a P-Mode of the party on the channel. Raises GW906 for a
+    party with an agreement about the channel that this version does not read.
     """
     location = build_xpath(message.header.unit_element)
     check_request_time(unit.timestamp, context.now, f"{location}/eb3:MessageInfo/eb3:Timestamp")
-    candidates = _list_candidates(unit, context)
-    policies = {candidate.security.policy for candidate in candidates} or {"strict"}
-    certificates = _list_candidate_certificates(candidates, context)
+    candidates = _list_candidates(unit, location, context)
+    if not candidates.pmodes:
+        for route in candidates.unread_routes:
+            candidates.check_read_agreements(context.find_party_name(route.puller), context)
+    policies = {pmode.security.policy for pmode in candidates.pmodes} or {"strict"}
+    certificates = iterate_candidates(candidates.list_pullers(context), context)
     signature = read_signature(message, sorted(policies)[-1], context.limits, certificates)
 
     def check_puller(certificate: Certificate) -> None:
@@ -171,9 +202,8 @@ def open_pull_request(
     verified_signature = check_signature(signature, reading, context.limits, check_puller)
     if verified_signature is not None:
         context.check_signing_certificate(verified_signature.certificate, SIGNATURE)
-        candidates = tuple(
-            _list_allowed_pmodes(candidates, verified_signature.certificate, location, context)
-        )
+        allowed = _list_allowed_pmodes(candidates, verified_signature.certificate, location, context)
+        candidates = replace(candidates, pmodes=tuple(allowed))
     header = find_authorization_header(message.package.envelope.root)
     login = None if header is None else read_pull_login(header, context)
     pmode = _choose_pmode(candidates, verified_signature is not None, login, location, context)
@@ -189,7 +219,7 @@ def open_pull_request(
 
 
 def _choose_pmode(
-    candidates: tuple[PMode, ...],
+    candidates: _Candidates,
     is_signed: bool,
     login: PullLogin | None,
     location: str,
@@ -199,66 +229,62 @@ def _choose_pmode(
 
     Each P-Mode of the party on this channel must accept the signature or the login of the request.
     """
+    pmodes = candidates.pmodes
     if login is not None:
-        candidates = tuple(
-            candidate for candidate in candidates if _get_puller_name(candidate, context) == login.party_name
-        )
-        if not candidates:
+        candidates.check_read_agreements(login.party_name, context)
+        pmodes = tuple(pmode for pmode in pmodes if _get_puller_name(pmode, context) == login.party_name)
+        if not pmodes:
             raise GatewayError(PULL_REFUSED, "this name does not pull from this channel", location)
     if not is_signed and login is None:
         raise GatewayError(PULL_REFUSED, "nobody signed the PullRequest", location)
-    for candidate in candidates:
-        require_supported_terms(candidate)
-        authorization = candidate.pull.authorization if candidate.pull is not None else "certificate"
+    for pmode in pmodes:
+        require_supported_terms(pmode)
+        authorization = pmode.pull.authorization if pmode.pull is not None else "certificate"
         if authorization != "username" and not is_signed:
             raise GatewayError(PULL_REFUSED, "the agreement wants a signed PullRequest", location)
         if authorization != "certificate" and login is None:
             raise GatewayError(PULL_REFUSED, "the agreement requires a name and a password", location)
-    return candidates[0]
+    return pmodes[0]
 
 
 def _get_puller_name(pmode: PMode, context: ProtocolContext) -> str | None:
     return context.find_party_name(pmode.to_party[0])
 
 
-def _list_candidates(unit: PullRequest, context: ProtocolContext) -> tuple[PMode, ...]:
-    """Return our P-Modes whose messages are pulled from the channel of a request."""
+def _list_candidates(unit: PullRequest, location: str, context: ProtocolContext) -> _Candidates:
+    """Return our P-Modes whose messages are pulled from the channel of a request, which is at `location`."""
     channels = {None, DEFAULT_MPC} if unit.mpc in (None, DEFAULT_MPC) else {unit.mpc}
-    pulled_pmodes = (
-        pmode for channel in channels for pmode in context.agreements.list_pull_pmodes(channel, context.now)
+    book = context.agreements
+    pulled_pmodes = (pmode for channel in channels for pmode in book.list_pull_pmodes(channel, context.now))
+    unread_routes = (route for channel in channels for route in book.list_unread_pull_routes(channel))
+    return _Candidates(
+        tuple(
+            pmode
+            for pmode in pulled_pmodes
+            if pmode.protocol == "as4" and context.find_party_name(pmode.from_party[0]) in context.signers
+        ),
+        tuple(
+            route
+            for route in unread_routes
+            if context.find_party_name(route.puller) not in (None, *context.signers)
+        ),
+        location,
     )
-    return tuple(
-        pmode
-        for pmode in pulled_pmodes
-        if pmode.protocol == "as4" and context.find_party_name(pmode.from_party[0]) in context.signers
-    )
-
-
-def _list_candidate_certificates(
-    candidates: tuple[PMode, ...], context: ProtocolContext
-) -> list[Certificate]:
-    """Return the certificates that may have signed a PullRequest: of the context, and of the To parties."""
-    party_names = {context.find_party_name(pmode.to_party[0]) for pmode in candidates}
-    certificates = [
-        certificate
-        for name in party_names
-        if name is not None
-        for certificate in context.list_party_certificates(name)
-    ]
-    return [*context.candidate_certificates, *certificates]
 
 
 def _list_allowed_pmodes(
-    candidates: tuple[PMode, ...], certificate: Certificate, location: str, context: ProtocolContext
+    candidates: _Candidates, certificate: Certificate, location: str, context: ProtocolContext
 ) -> list[PMode]:
     """Return the P-Modes whose messages the holder of a certificate may pull; raise GW340 without one.
 
-    Each P-Mode of the party on this channel must allow it: their messages wait in one queue.
+    Raises GW906 where an agreement about them is not read by this version. Each P-Mode of the party on this
+    channel must allow it: their messages wait in one queue.
     """
     party_name = context.find_certificate_party(certificate.sha256)
+    candidates.check_read_agreements(party_name, context)
     party_pmodes = [
         pmode
-        for pmode in candidates
+        for pmode in candidates.pmodes
         if party_name is not None and context.find_party_name(pmode.to_party[0]) == party_name
     ]
     if not party_pmodes:

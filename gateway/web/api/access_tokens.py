@@ -21,7 +21,13 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 from pydantic import Field
 
-from gateway.errors import CREDENTIALS_REFUSED, REQUEST_MALFORMED, TOO_MANY_REQUESTS, GatewayError
+from gateway.errors import (
+    CREDENTIALS_REFUSED,
+    REQUEST_MALFORMED,
+    TOO_MANY_REQUESTS,
+    GatewayError,
+    raise_resource_problem,
+)
 from gateway.hub import RegisterSnapshot
 from gateway.pki import Certificate, CertificateUse, read_certificate
 from gateway.store import NewToken, api_tokens, parties, read_transaction, write_transaction
@@ -233,7 +239,10 @@ def issue_token(services: ApiServices, assertion: str, client: str) -> str:
 def _list_certificates(
     services: ApiServices, knowledge: RegisterSnapshot, party: str, now: datetime
 ) -> list[Certificate]:
-    """Return the certificates by which an active party may sign now; each of them is valid."""
+    """Return the certificates by which an active party may sign now; each of them is valid.
+
+    One that this version refuses is left out; raises GW214 where there is no other.
+    """
     if party not in knowledge.parties:
         return []
     with read_transaction(services.engine) as conn:
@@ -244,7 +253,18 @@ def _list_certificates(
         if (held := knowledge.by_certificate.get(row.sha256)) and held.describe_invalidity(now) is None
     ]
     judge = services.hub.judge
-    return [read_certificate(der) for der in usable if judge(der, CertificateUse.SIGNING, now).is_accepted]
+    accepted = [der for der in usable if judge(der, CertificateUse.SIGNING, now).is_accepted]
+    certificates: list[Certificate] = []
+    refusal: GatewayError | None = None
+    for der in accepted:
+        try:
+            certificates.append(read_certificate(der))
+        except GatewayError as refused:
+            raise_resource_problem(refused)
+            refusal = refused
+    if refusal is not None and not certificates:
+        _raise_refusal(f"no certificate of the client can be used: {refusal.detail[:200]}")
+    return certificates
 
 
 def _store_token(services: ApiServices, proof: ClientProof, token: str, now: datetime) -> None:

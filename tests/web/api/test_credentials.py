@@ -8,12 +8,14 @@ from datetime import timedelta
 from functools import cache
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
-from gateway.cli.registration import make_certificate_row
-from gateway.pki import Certificate
+from gateway.cli.registration import make_certificate_row, register_certificate
+from gateway.errors import CERTIFICATE_UNTRUSTED, NO_ROOM, GatewayError
+from gateway.pki import Certificate, read_certificate
 from gateway.store import parties, read_transaction, write_transaction
 from gateway.store.api_tokens import api_assertions, api_tokens
+from gateway.web.api import access_tokens
 from gateway.web.api.api_application import find_caller
 from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.kit.api import BOTH, Api, Client
@@ -222,3 +224,29 @@ def test_a_party_that_must_show_a_certificate_must_show_it_here(
 def test_the_way_of_a_caller_is_told_for_the_evidence(api: Api, broker: Client) -> None:
     way = {"method": "token", "certificate": signer_named("broker1").certificate.sha256}
     assert find_caller(api.services, f"Bearer {broker.token}", None).authentication == way
+
+
+def test_a_certificate_that_this_version_refuses_takes_no_other_with_it(
+    api: Api, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy of this hub may accept what the program itself refuses."""
+    refused = {signer_named("second").certificate.der}
+    with write_transaction(api.services.engine) as conn:
+        register_certificate(conn, "broker1", signer_named("second").certificate.der, story.clock())
+    problem = GatewayError(CERTIFICATE_UNTRUSTED, "the key is too short")
+
+    def read(der: bytes) -> Certificate:
+        if der in refused:
+            raise problem
+        return read_certificate(der)
+
+    monkeypatch.setattr(access_tokens, "read_certificate", read)
+    assert api.visit().get_token(api.assertion("broker1")).status_code == 200
+    refused.add(signer_named("broker1").certificate.der)
+    with write_transaction(api.services.engine) as conn:
+        conn.execute(delete(api_tokens))
+    assert refuse(api, api.assertion("broker1")) == (
+        "the client assertion is not accepted: no certificate of the client can be used: the key is too short"
+    )
+    problem = GatewayError(NO_ROOM, "memory is used up")
+    assert api.visit().get_token(api.assertion("broker1")).json["error"] == "temporarily_unavailable"
