@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from gateway import __version__
 from gateway.config import Secret, Settings, find_newer_keys, load_settings, read_toml_file
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, GatewayError, raise_resource_problem
 from gateway.file_owner import describe_owner, make_owned_folder
 from gateway.hub import build_engine, get_database_mark_path
 from gateway.operations import get_display_zone, set_display_zone
@@ -166,13 +166,16 @@ def find_mark_warning(settings: Settings, engine: Engine, now: datetime) -> str 
     """Return a warning where the home folder lacks the mark of a database with messages; else None.
 
     Without a mark nobody notices that the database lacks something that the hub has acknowledged. A hub at
-    work writes the mark within seconds of its first message: the first message is older.
+    work writes the mark within seconds of its first message: the first message is older. Raises GW806 where
+    the database is lost meanwhile: whether it has messages is not known.
     """
     mark_file, first_time = get_database_mark_path(settings), None
-    with suppress(GatewayError):
+    try:
         if not mark_file.exists() and not is_database_empty(engine):
             with read_transaction(engine) as conn:
                 first_time = messages.find_first_time(conn)
+    except GatewayError as unread:
+        raise_resource_problem(unread)
     if first_time is None or first_time > now - _MARK_DELAY:
         return None
     return (

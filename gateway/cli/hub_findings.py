@@ -6,8 +6,7 @@ import contextlib
 import ipaddress
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,13 @@ from sqlalchemy import Connection, Engine
 from gateway.agreements import PMode
 from gateway.config import Settings
 from gateway.delivery import HostLogins, PerHostConnector
-from gateway.errors import CERTIFICATE_EXPIRED, KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
+from gateway.errors import (
+    CERTIFICATE_EXPIRED,
+    KEY_UNAVAILABLE,
+    SETTINGS_WRONG,
+    GatewayError,
+    raise_resource_problem,
+)
 from gateway.evidence import list_subject_leaves
 from gateway.hub import (
     EVERYBODY,
@@ -233,19 +238,23 @@ def _compare_algorithms(settings: Settings, hub: Hub, register: RegisterSnapshot
         partner, signed_unit_name = (receiver, "receipts") if is_ours else (sender, "messages")
         if pmode.protocol != "ebms2" or not agreed_algorithms or partner in (None, settings.hub.party):
             continue
-        with suppress(GatewayError), read_transaction(hub.engine) as conn:  # a message may be purged
-            unagreed_algorithms = (
-                _list_receipt_algorithms(conn, str(partner), pmode)
-                if is_ours
-                else _list_message_algorithms(conn, str(partner), pmode, limits)
-            )
-            if unagreed_algorithms:
-                yield (
-                    f"party {str(partner)[:80]} signs {signed_unit_name} by "
-                    f"{', '.join(unagreed_algorithms)[:300]}, and P-Mode {pmode.id[:80]} names "
-                    f"{', '.join(agreed_algorithms)[:300]}: the next version refuses such {signed_unit_name}"
-                    ", and this one what is weaker (GW204); let it sign as agreed, or agree what it signs by"
+        unagreed_algorithms: Sequence[str] = ()
+        try:
+            with read_transaction(hub.engine) as conn:
+                unagreed_algorithms = (
+                    _list_receipt_algorithms(conn, str(partner), pmode)
+                    if is_ours
+                    else _list_message_algorithms(conn, str(partner), pmode, limits)
                 )
+        except GatewayError as unread:  # a message may be purged
+            raise_resource_problem(unread)
+        if unagreed_algorithms:
+            yield (
+                f"party {str(partner)[:80]} signs {signed_unit_name} by "
+                f"{', '.join(unagreed_algorithms)[:300]}, and P-Mode {pmode.id[:80]} names "
+                f"{', '.join(agreed_algorithms)[:300]}: the next version refuses such {signed_unit_name}"
+                ", and this one what is weaker (GW204); let it sign as agreed, or agree what it signs by"
+            )
 
 
 def _list_message_algorithms(

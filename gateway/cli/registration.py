@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode, RegisteredParty, list_certificate_uses, read_cpa
 from gateway.config import Settings
-from gateway.errors import MISUSE, GatewayError
+from gateway.errors import MISUSE, GatewayError, raise_resource_problem
 from gateway.hub import (
     LoadedRevocationData,
     Recognizer,
@@ -145,9 +145,11 @@ def read_lists_not_loaded(settings: Settings, conn: Connection) -> dict[Revocati
     for row in fetched_lists.list_in_force(conn):
         if row.kind in ("crl", "delta"):
             origin = ListOrigin(f"from source {row.source}", f"forget source {row.source}")
-            with contextlib.suppress(GatewayError):
+            try:
                 lists = read_revocation_lists(payloads.get_payload_octets(conn, row.sha256))
                 origins |= dict.fromkeys(lists, origin)
+            except GatewayError as unreadable:
+                raise_resource_problem(unreadable)
     for path, octets in read_configured_lists(settings).items():
         origin = ListOrigin(f"in pki.crls ({path})", "take that file out of pki.crls")
         origins |= dict.fromkeys(read_revocation_lists(octets), origin)
@@ -310,17 +312,21 @@ def withdraw_crls(
 
 
 def _read_list_if_possible(encoded: bytes) -> RevocationList | None:
-    with contextlib.suppress(GatewayError):
+    try:
         return read_revocation_lists(encoded, PATH_RULES)[0]
-    return None
+    except GatewayError as unreadable:
+        raise_resource_problem(unreadable)
+        return None
 
 
 def _read_lists_in_force(conn: Connection, issuer_key_sha256: str) -> list[RevocationList]:
     """Return the loaded lists in force of an issuer, without those that cannot be read any more."""
     lists: list[RevocationList] = []
     for row in fetched_lists.list_crls_in_force(conn, issuer_key_sha256):
-        with contextlib.suppress(GatewayError):
+        try:
             lists.extend(read_revocation_lists(row.der))
+        except GatewayError as unreadable:
+            raise_resource_problem(unreadable)
     return lists
 
 

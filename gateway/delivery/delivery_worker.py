@@ -48,7 +48,9 @@ from gateway.hub import run_closing_commit, run_upkeep_steps
 from gateway.store import (
     DeliveryLease,
     DeliveryRow,
+    DuePlace,
     InsufficientStorageError,
+    WorkPasses,
     delivery_leases,
     delivery_maintenance,
     make_attempt_outcome,
@@ -61,6 +63,8 @@ _log = logging.getLogger(__name__)
 
 #: Pause before the next claim when the database has no space.
 _NO_SPACE_PAUSE_SECONDS: Final = 1.0
+#: How many deliveries whose time is over are ended in one pass of the upkeep.
+_MAX_ENDED_IN_PASS: Final = 200
 #: For a delivery whose agent cannot return a plan.
 _UNKNOWN_PLAN: Final = RetryPlan(max_retries=5, first_delay=timedelta(seconds=30))
 
@@ -116,6 +120,8 @@ class DeliveryWorker:
         self._attempt_ended = threading.Event()
         self._pause_seconds = worker_settings.poll_seconds
         self._failure_log = FailureLog(engine, clock)
+        self._expiry_passes = WorkPasses[DuePlace](_MAX_ENDED_IN_PASS)
+        self._poison_passes = WorkPasses[DuePlace](_MAX_ENDED_IN_PASS)
         #: The time of the last check for waits that are longer than agreed.
         self._waits_checked_at: datetime | None = None
         #: Attempts that have ended but are not yet in the database, for lack of space.
@@ -374,24 +380,37 @@ class DeliveryWorker:
 
     def _end_expired_and_poison(self, now: datetime) -> None:
         """Expire deliveries whose time is over, and put aside those that workers died from."""
-        with read_transaction(self.engine) as conn:
-            expired_rows, poison_rows = (
-                delivery_maintenance.list_expired_deliveries(conn, now),
-                delivery_maintenance.list_poison_deliveries(conn, now, self._worker_settings.max_crashes),
-            )
-        for delivery_row in expired_rows:
-            self._end_or_log(delivery_row.id, partial(self._expire_delivery, delivery_row, now))
-        for delivery_row in poison_rows:
-            self._end_or_log(delivery_row.id, partial(self._put_aside_delivery, delivery_row.id, now))
+
+        def list_expired(after: DuePlace | None, limit: int) -> Sequence[DeliveryRow]:
+            with read_transaction(self.engine) as conn:
+                return delivery_maintenance.list_expired_deliveries(conn, now, after=after, limit=limit)
+
+        def list_poison(after: DuePlace | None, limit: int) -> Sequence[DeliveryRow]:
+            max_crashes = self._worker_settings.max_crashes
+            with read_transaction(self.engine) as conn:
+                return delivery_maintenance.list_poison_deliveries(
+                    conn, now, max_crashes, after=after, limit=limit
+                )
+
+        def expire(delivery_row: DeliveryRow) -> bool:
+            return self._end_or_log(delivery_row.id, partial(self._expire_delivery, delivery_row, now))
+
+        def put_aside(delivery_row: DeliveryRow) -> bool:
+            return self._end_or_log(delivery_row.id, partial(self._put_aside_delivery, delivery_row.id, now))
+
+        self._expiry_passes.run_pass(list_expired, lambda row: _get_place(row, row.expires_at), expire)
+        self._poison_passes.run_pass(list_poison, lambda row: _get_place(row, row.lease_until), put_aside)
 
     @staticmethod
-    def _end_or_log(delivery_id: int, end_delivery: Callable[[], None]) -> None:
-        """End a delivery; log an error of this delivery alone, raise GW806."""
+    def _end_or_log(delivery_id: int, end_delivery: Callable[[], None]) -> bool:
+        """End a delivery; log an error of this delivery alone, and return False; raise GW806."""
         try:
             end_delivery()
+            return True
         except Exception as error:
             raise_resource_problem(error)
             _log.exception("the delivery cannot be ended", extra={"delivery": delivery_id})
+            return False
 
     def _expire_delivery(self, delivery_row: DeliveryRow, now: datetime) -> None:
         """End a delivery whose time is over as failed, notify its agent and log it."""
@@ -444,6 +463,12 @@ class DeliveryWorker:
         )
         if delivery_row is not None:
             self._failure_log.report_failure(delivery_row, problem)
+
+
+def _get_place(delivery_row: DeliveryRow, at: datetime | None) -> DuePlace:
+    """Return the place of a delivery among those that are ordered by a time, which all of them have."""
+    assert at is not None, "what is over has the time of its end"
+    return DuePlace(at, delivery_row.id)
 
 
 def start_maintenance_thread(

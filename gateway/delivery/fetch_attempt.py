@@ -302,7 +302,8 @@ def _list_covered_certificates(attempt: FetchAttempt) -> Iterator[Certificate]:
     for octets in registered_octets + [intermediate.der for intermediate in trust.intermediates]:
         try:
             certificate = read_certificate(octets, trust.policy.certificates)
-        except GatewayError:
+        except GatewayError as unreadable:
+            raise_resource_problem(unreadable)
             continue
         if certificate == issuer or certificate.not_after < now or count >= MAX_RESPONSES:
             continue

@@ -35,6 +35,8 @@ from gateway.protocols import (
 )
 from gateway.store import (
     AgencyRequestRow,
+    DuePlace,
+    WorkPasses,
     fold_state_changes,
     keep_database_mark,
     messages,
@@ -61,6 +63,8 @@ def find_sent_parcel(engine: Engine, party: str, protocol: str, message_id: str)
 
 #: The effect of a missing document if no settings are given.
 _DEFAULT_NEEDS: Final = NeedSettings()
+#: How many deadlines fire, and how many held messages are given up, in one pass of the upkeep.
+_MAX_DONE_IN_PASS: Final = 100
 #: The largest number of kept units. They have no payloads, so they take a few megabytes at most.
 _MAX_SENT_UNITS: Final = 512
 
@@ -161,6 +165,8 @@ class Hub:
         self.responses = ResponseWatch(resources.engine, resources.clock, responses)
         self.node = NodeKeeper(resources.engine, resources.clock, node)
         self._upkeep = NodeUpkeep()
+        self.deadline_passes = WorkPasses[DuePlace](_MAX_DONE_IN_PASS)
+        self.expiry_passes = WorkPasses[DuePlace](_MAX_DONE_IN_PASS)
         self.sent_units = SentUnits()
         self.timetable = ActiveTimetable(test_editions=uses_test_calendars)
         self.mutual_tls = mutual_tls

@@ -7,6 +7,7 @@ that has no statistics yet is counted from its first step.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, tzinfo
@@ -15,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine
 
 from gateway.cases import DecisionCode
+from gateway.errors import raise_resource_problem
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
     CountedOutcome,
@@ -32,6 +34,7 @@ from gateway.store import (
 )
 from gateway.wire import find_day
 
+_log = logging.getLogger(__name__)
 _ASKING: Final = frozenset({"ask", "inspect", "fee"})
 _APPLICANT_STATES: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
 _NOTHING: Final = (0, 0)
@@ -95,7 +98,16 @@ def count_steps(steps: Iterable[StatisticsStepRow], context: StepContext, zone: 
         subject = subjects.get(step.object_id)
         if subject is None or step.machine not in _DECIDING:
             continue
-        _count_step(counts, step, subject, context, zone)
+        try:
+            _count_step(counts, step, subject, context, zone)
+        except Exception as mistake:
+            raise_resource_problem(mistake)
+            _log.exception(
+                "a step is counted without what cannot be read of its object",
+                extra={"case_id": step.object_id}
+                if step.machine == CASE.name
+                else {"table": "agency_requests", "row": step.object_id},
+            )
     return counts
 
 
@@ -202,7 +214,15 @@ def _list_parties(subject: StatisticsSubjectRow) -> frozenset[str]:
 
 
 def _list_problem_ids(case: StatisticsCaseRow) -> set[str]:
-    return {problem["id"] for problem in (case.detail or {}).get("problems", ())}
+    """Return the ids of the problems of a case; log a case that states some in another form."""
+    detail = {} if case.detail is None else case.detail
+    problems = detail.get("problems", []) if isinstance(detail, dict) else None
+    entries = problems if isinstance(problems, list) else [None]
+    problem_ids = [entry.get("id") if isinstance(entry, dict) else None for entry in entries]
+    if not all(isinstance(problem_id, str) for problem_id in problem_ids):
+        text = "the case is counted without problems that it states in another form"
+        _log.error(text, extra={"case_id": case.id})
+    return {problem_id for problem_id in problem_ids if isinstance(problem_id, str)}
 
 
 def _count_seconds(since: datetime, until: datetime) -> int:

@@ -32,7 +32,13 @@ from gateway.delivery import (
     read_stored_call,
 )
 from gateway.errors import CALL_UNFIT, NO_ADDRESS, TRANSITION_REFUSED, GatewayError, raise_resource_problem
-from gateway.harmonize import MappingBundle, get_request_schema, list_unfit_places, load_bundle
+from gateway.harmonize import (
+    DocumentMapping,
+    MappingBundle,
+    get_request_schema,
+    list_unfit_places,
+    load_bundle,
+)
 from gateway.hub import (
     CUSTOMS,
     DRAFTED,
@@ -267,7 +273,7 @@ class _ContractChange:
 def find_contract_changes(conn: Connection, settings: Settings, at: datetime) -> Iterator[str]:
     """Yield a warning for each WSDL and each schema that has changed since its partner took its last call.
 
-    One that cannot be read is left out: it is a finding of its own.
+    One that cannot be read is left out: it is a finding of its own. It hides no other one of its partner.
     """
     bundle = load_bundle(open_active_mappings(conn, at))
     for partner_name, partner in build_partners(settings).items():
@@ -280,13 +286,14 @@ def find_contract_changes(conn: Connection, settings: Settings, at: datetime) ->
         ]
         if not taken_calls:
             continue
+        wsdl_change = None
         try:
             wsdl_change = _find_wsdl_change(conn, settings, partner_name, partner, taken_calls)
-            if wsdl_change is not None:
-                yield str(wsdl_change)
-            yield from map(str, _find_schema_changes(conn, partner_name, bundle, taken_calls))
         except GatewayError as problem:
             raise_resource_problem(problem)
+        if wsdl_change is not None:
+            yield str(wsdl_change)
+        yield from map(str, _find_schema_changes(conn, partner_name, bundle, taken_calls))
 
 
 def _find_wsdl_change(
@@ -321,13 +328,16 @@ def _find_wsdl_change(
 def _list_call_changes(
     conn: Connection, settings: Settings, partner: PartnerService, call_row: DeliveredCallRow
 ) -> list[str]:
-    """Return a phrase for each name that an accepted call would now have in addition, or would now lack."""
+    """Return a phrase for each name that an accepted call would now have in addition, or would now lack.
+
+    None for a call that retention has removed, or that cannot be read any more.
+    """
     try:
         stored_envelope = payloads.get_payload_octets(conn, call_row.payload_sha256)
-    except GatewayError as problem:  # retention has removed it
+        call = read_scoped_call(conn, call_row, stored_envelope, partner.endpoint, settings)
+    except GatewayError as problem:
         raise_resource_problem(problem)
         return []
-    call = read_scoped_call(conn, call_row, stored_envelope, partner.endpoint, settings)
     try:
         new_envelope = load_contract(partner.wsdl).compose_envelope(call)
     except GatewayError as problem:
@@ -354,29 +364,43 @@ def _find_schema_changes(
         document = bundle.documents.get(document_name)
         if document is None or document.organisation != partner_name:
             continue
-        current_schema = get_request_schema(bundle, document)
-        former_schema = _write_former_schema(conn, bundle, request)
-        digest_before = call_row.parameters.get(SCHEMA_DIGEST) or (
-            None if former_schema is None else _compute_sha256(former_schema)
-        )
-        if digest_before is None or digest_before == _compute_sha256(current_schema):
-            continue
-        # A schema that the program of then wrote in another way cannot be compared.
-        places = (
-            None
-            if former_schema is None or _compute_sha256(former_schema) != digest_before
-            else _list_schema_places(former_schema, current_schema)
-        )
-        if places != []:
-            subject = f"the schema of the requests of {document_name}"
-            yield _ContractChange(
-                partner_name,
-                subject,
-                call_row.id,
-                digest_before,
-                _compute_sha256(current_schema),
-                places or (),
-            )
+        schema_change = None
+        try:
+            schema_change = _find_schema_change(conn, bundle, document, call_row, request)
+        except GatewayError as problem:
+            raise_resource_problem(problem)
+        if schema_change is not None:
+            yield schema_change
+
+
+def _find_schema_change(
+    conn: Connection,
+    bundle: MappingBundle,
+    document: DocumentMapping,
+    call_row: DeliveredCallRow,
+    request: RequestDocumentRow,
+) -> _ContractChange | None:
+    """Return the change of the schema of a document since its last call; None without a change."""
+    current_schema = get_request_schema(bundle, document)
+    former_schema = _write_former_schema(conn, bundle, request)
+    digest_before = call_row.parameters.get(SCHEMA_DIGEST) or (
+        None if former_schema is None else _compute_sha256(former_schema)
+    )
+    current_digest = _compute_sha256(current_schema)
+    if digest_before is None or digest_before == current_digest:
+        return None
+    # A schema that the program of then wrote in another way cannot be compared.
+    places = (
+        None
+        if former_schema is None or _compute_sha256(former_schema) != digest_before
+        else _list_schema_places(former_schema, current_schema)
+    )
+    if places == []:
+        return None
+    subject = f"the schema of the requests of {document.id}"
+    return _ContractChange(
+        document.organisation, subject, call_row.id, digest_before, current_digest, places or ()
+    )
 
 
 def _write_former_schema(

@@ -17,6 +17,7 @@ from gateway.errors import (
     STORED_MAPPINGS_UNREAD,
     TRANSITION_REFUSED,
     GatewayError,
+    raise_resource_problem,
 )
 from gateway.evidence import record_register_leaf
 from gateway.harmonize import MappingBundle, ProofFinding, check_bundle, compile_request_schemas, load_bundle
@@ -171,7 +172,8 @@ def _load_readable_mappings(folder: Traversable) -> MappingBundle:
     """Return the mappings of a folder without the documents that do not load; none where nothing loads."""
     try:
         return load_bundle(folder, [])
-    except GatewayError:
+    except GatewayError as unread:
+        raise_resource_problem(unread)
         return replace(load_shipped_rules().bundle, documents={})
 
 

@@ -109,6 +109,7 @@ from .dated_editions import CalendarEditionRow as CalendarEditionRow
 from .dated_editions import NeedTableRow as NeedTableRow
 from .dated_editions import NewEdition as NewEdition
 from .deadlines import DeadlineRow as DeadlineRow
+from .deadlines import DueDeadlineRow as DueDeadlineRow
 from .deadlines import LiveDeadlineRow as LiveDeadlineRow
 from .deadlines import NewDeadline as NewDeadline
 from .decisions import DecisionRow as DecisionRow
@@ -299,3 +300,5 @@ from .work_lists import WorkCursor as WorkCursor
 from .work_lists import WorkFilter as WorkFilter
 from .work_lists import WorkRow as WorkRow
 from .work_lists import WorkTab as WorkTab
+from .work_passes import DuePlace as DuePlace
+from .work_passes import WorkPasses as WorkPasses

@@ -23,6 +23,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
     update,
 )
 
@@ -41,6 +42,7 @@ from gateway.store.table_types import (
     make_required_column,
     metadata,
 )
+from gateway.store.work_passes import DuePlace
 
 _NOT_ENDED = "ended_at IS NULL"
 
@@ -120,10 +122,14 @@ _LIVE: Final = (
     .with_for_update(key_share=True)
 )
 _DUE: Final = (
-    select(_D.id, _D.case_id)
+    select(_D.id, _D.case_id, _D.next_at)
     .where(_D.next_at < bindparam("now", type_=_D.next_at.type))
     .order_by(_D.next_at, _D.id)
     .limit(bindparam("most", type_=Integer()))
+)
+_DUE_AFTER: Final = _DUE.where(
+    tuple_(_D.next_at, _D.id)
+    > tuple_(bindparam("after_at", type_=_D.next_at.type), bindparam("after_id", type_=_D.id.type))
 )
 _UNKNOWN: Final = select(_D.id).where(_D.state == "UNKNOWN").order_by(_D.id).with_for_update(key_share=True)
 #: Sets those columns that the parameters name.
@@ -247,15 +253,24 @@ def has_deadline_begun(conn: Connection, request: int, kind: str) -> bool:
 
 
 class DueDeadlineRow(Protocol):
-    """A deadline whose next time has passed: its row id, and its case."""
+    """A deadline whose next time has passed: its row id, its case, and that time."""
 
     id: int
     case_id: int
+    next_at: datetime | None
 
 
-def list_due(conn: Connection, now: datetime, limit: int) -> Sequence[DueDeadlineRow]:
-    """Return id and case of the deadlines whose next time has passed, the oldest first."""
-    return conn.execute(_DUE, {"now": now, "most": limit}).all()
+def list_due(
+    conn: Connection, now: datetime, limit: int, after: DuePlace | None = None
+) -> Sequence[DueDeadlineRow]:
+    """Return id, case and next time of the deadlines whose next time has passed, the oldest first.
+
+    With `after`, only those behind this place.
+    """
+    if after is None:
+        return conn.execute(_DUE, {"now": now, "most": limit}).all()
+    values = {"now": now, "most": limit, "after_at": after.at, "after_id": after.row_id}
+    return conn.execute(_DUE_AFTER, values).all()
 
 
 class DeadlineOfCaseRow(DeadlineOfRequestRow, Protocol):

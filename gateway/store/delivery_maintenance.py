@@ -18,8 +18,10 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
+    literal,
     or_,
     select,
+    tuple_,
     update,
 )
 
@@ -30,6 +32,7 @@ from gateway.store.delivery_leases import AttemptOutcome, finish_attempt
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.table_types import Instant
 from gateway.store.transitions import StateEvent, record_transitions, transitions
+from gateway.store.work_passes import DuePlace
 
 _log = logging.getLogger(__name__)
 
@@ -153,12 +156,19 @@ def hold_due_tasks(conn: Connection, now: datetime, actor: str, why: str) -> tup
 
 
 def list_poison_deliveries(
-    conn: Connection, now: datetime, max_crashes: int = _DEFAULT_MAX_CRASHES
+    conn: Connection,
+    now: datetime,
+    max_crashes: int = _DEFAULT_MAX_CRASHES,
+    *,
+    after: DuePlace | None = None,
+    limit: int = _BATCH,
 ) -> Sequence[DeliveryRow]:
-    """Return the deliveries that `max_crashes` workers, one after another, have leased and never finished."""
-    return conn.execute(
-        select(deliveries).where(*_build_poison_condition(now, max_crashes)).limit(_BATCH)
-    ).all()
+    """Return the deliveries that `max_crashes` workers, one after another, have leased and never finished.
+
+    They are ordered by the end of their lease; with `after`, only those behind this place.
+    """
+    conditions = _build_poison_condition(now, max_crashes)
+    return _list_by_time(conn, deliveries.c.lease_until, conditions, after, limit)
 
 
 def put_aside_delivery(
@@ -198,9 +208,31 @@ def requeue_unreceipted(conn: Connection, now: datetime, actor: str) -> tuple[in
     return tuple(row.id for row in rows)
 
 
-def list_expired_deliveries(conn: Connection, now: datetime) -> Sequence[DeliveryRow]:
-    """Return the deliveries that are still queued after their expiry."""
-    return conn.execute(select(deliveries).where(*_build_expired_condition(now)).limit(_BATCH)).all()
+def list_expired_deliveries(
+    conn: Connection, now: datetime, *, after: DuePlace | None = None, limit: int = _BATCH
+) -> Sequence[DeliveryRow]:
+    """Return the deliveries that are still queued after their expiry, ordered by it.
+
+    With `after`, only those behind this place.
+    """
+    return _list_by_time(conn, deliveries.c.expires_at, _build_expired_condition(now), after, limit)
+
+
+def _list_by_time(
+    conn: Connection,
+    time_column: ColumnElement[Any],
+    conditions: tuple[ColumnElement[bool], ...],
+    after: DuePlace | None,
+    limit: int,
+) -> Sequence[DeliveryRow]:
+    """Return deliveries that meet `conditions`, ordered by a column of times and by id."""
+    query = select(deliveries).where(*conditions).order_by(time_column, deliveries.c.id).limit(limit)
+    if after is not None:
+        place_behind = tuple_(
+            literal(after.at, type_=time_column.type), literal(after.row_id, type_=deliveries.c.id.type)
+        )
+        query = query.where(tuple_(time_column, deliveries.c.id) > place_behind)
+    return conn.execute(query).all()
 
 
 def expire_delivery(conn: Connection, delivery: int, now: datetime, actor: str) -> bool:

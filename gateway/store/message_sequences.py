@@ -26,6 +26,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    tuple_,
     update,
 )
 
@@ -44,6 +45,7 @@ from gateway.store.table_types import (
     make_required_column,
     metadata,
 )
+from gateway.store.work_passes import DuePlace
 
 # The numbers of one sender in one conversation. Ordinals only rise; the message with the ordinal `base` has
 # the sequence number 0, so that a Reset changes `base` alone.
@@ -133,6 +135,10 @@ _EXPIRED: Final = (
     )
     .order_by(_o.expires_at, _o.message)
     .limit(bindparam("most"))
+)
+_EXPIRED_AFTER: Final = _EXPIRED.where(
+    tuple_(_o.expires_at, _o.message)
+    > tuple_(bindparam("after_at", type_=Instant()), bindparam("after_id", type_=_o.message.type))
 )
 
 
@@ -269,9 +275,17 @@ class ExpiredMessageRow(OrderedMessageRow, Protocol):
     message_id: str
 
 
-def list_expired(conn: Connection, now: datetime, limit: int) -> Sequence[ExpiredMessageRow]:
-    """Return at most `limit` held messages that have expired at `now`, by expiry, each with its MessageId."""
-    return conn.execute(_EXPIRED, {"now": now, "most": limit}).all()
+def list_expired(
+    conn: Connection, now: datetime, limit: int, after: DuePlace | None = None
+) -> Sequence[ExpiredMessageRow]:
+    """Return at most `limit` held messages that have expired at `now`, by expiry, each with its MessageId.
+
+    With `after`, only those behind this place.
+    """
+    if after is None:
+        return conn.execute(_EXPIRED, {"now": now, "most": limit}).all()
+    values = {"now": now, "most": limit, "after_at": after.at, "after_id": after.row_id}
+    return conn.execute(_EXPIRED_AFTER, values).all()
 
 
 class SequenceSummaryRow(MessageSequenceRow, Protocol):

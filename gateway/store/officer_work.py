@@ -200,10 +200,10 @@ def build_decided_condition(request: ColumnElement[int] | int) -> Exists:
     )
 
 
-def list_intended_acts(conn: Connection, limit: int = 100) -> Sequence[OfficerActRow]:
-    """Return acts that are intended and not performed yet."""
+def list_intended_acts(conn: Connection, limit: int = 100, after_request: int = 0) -> Sequence[OfficerActRow]:
+    """Return acts that are intended and not performed yet, by request; those behind `after_request`."""
     # `under_way` has a value for few acts only, and its order is that of its index.
-    waiting = (officer_acts.c.under_way > 0, officer_acts.c.state == "INTENDED")
+    waiting = (officer_acts.c.under_way > after_request, officer_acts.c.state == "INTENDED")
     query = select(officer_acts).where(*waiting)
     return conn.execute(query.order_by(officer_acts.c.under_way).limit(limit)).all()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,12 +25,16 @@ from gateway.delivery.agents import LocalAgent, MshAgent, PartnerAgent
 from gateway.errors import (
     CODE_UNKNOWN,
     DECISION_CONFLICT,
+    EVIDENCE_BROKEN,
+    NO_ROOM,
     REFUSED_FOR_GOOD,
     REPLY_UNMATCHED,
     RULE_BROKEN,
     GatewayError,
+    Problem,
 )
-from gateway.hub import describe_event
+from gateway.hub import describe_event, read_stored_notice
+from gateway.hub.customs import customs_news
 from gateway.hub.customs.customs_reports import apply_customs_call
 from gateway.hub.event_feed import advance_event_feed
 from gateway.state_machines import CLEARANCE
@@ -37,6 +42,7 @@ from gateway.store import (
     StateEvent,
     cases,
     customs_notices,
+    deliveries,
     event_readers,
     read_transaction,
     write_transaction,
@@ -157,6 +163,46 @@ def test_an_error_in_a_requirement_points_to_its_item(story: Story) -> None:
     (notice,) = told(story)
     pointers = [one.get("pointer") for one in notice.findall("{*}Problem")]
     assert pointers == [f"42A/67A[1]/68A[{items[1]}]", "Requirement[4]"]
+
+
+@pytest.mark.parametrize("problem", [NO_ROOM, EVIDENCE_BROKEN], ids=["not reached", "changed"])
+def test_pointers_wait_for_the_call_that_they_point_into(
+    story: Story, monkeypatch: pytest.MonkeyPatch, problem: Problem
+) -> None:
+    """A Notice with pointers into a call that the applicant does not have would be signed and sent."""
+    story.tick()
+    reason = CustomsReason("unknown approval", "Requirement[2]/number")
+    story.say("customs", said(story, "R25", reasons=(reason,)))
+    story.decide_all()
+
+    def fail(*_: object) -> bytes:
+        raise GatewayError(problem, "the call to customs")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(customs_news, "payloads", SimpleNamespace(get_payload_octets=fail))
+        story.tick()
+        assert told(story) == []
+    for row in story.deliveries(state="FAILED", problem=EVIDENCE_BROKEN.id):
+        story.operate(deliveries.requeue_delivery, row.id)
+    story.tick(minutes=10)
+    calls = [call for call in story.soap.calls if call.operation == "ReportRequirements"]
+    items = [one.findtext("{*}item") for one in calls[-1].body.findall("{*}Requirement")]
+    pointers = [one.get("pointer") for notice in told(story) for one in notice.findall("{*}Problem")]
+    assert pointers == [f"42A/67A[1]/68A[{items[1]}]"]
+
+
+def test_pointers_into_a_call_that_retention_has_removed_stay_as_they_are(story: Story) -> None:
+    story.tick()
+    reason = CustomsReason("unknown approval", "Requirement[2]/number")
+    story.say("customs", said(story, "R25", reasons=(reason,)))
+    story.decide_all()
+    story.tick()
+    with write_transaction(story.hub.engine) as conn:
+        conn.exec_driver_sql("UPDATE payloads SET content = '', purged_at = stored_at")
+    with read_transaction(story.hub.engine) as conn:
+        (row,) = customs_notices.list_by_case(conn, story.case().id)
+        notice = read_stored_notice(conn, row)
+    assert [one.pointer for one in notice.reasons] == ["Requirement[2]/number"]
 
 
 def test_a_code_that_is_no_answer_is_a_matter_for_the_operator(story: Story) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 
 from gateway.calendars import Timetable, read_calendar
 from gateway.delivery.agents import LocalAgent
@@ -33,8 +33,9 @@ from gateway.hub.deadlines.deadline_clockwork import (
 )
 from gateway.state_machines import CASE
 from gateway.store import agency_requests, deadlines, read_transaction, write_transaction
+from gateway.store.deadlines import deadlines as table
 from gateway.store.event_readers import list_events
-from tests.flows.craft import all_of, because, supplement, text, withdrawal
+from tests.flows.craft import all_of, because, reference, supplement, text, withdrawal
 from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.paths import ROOT
@@ -167,6 +168,33 @@ def test_a_case_that_cannot_be_settled_delays_no_other(
     assert logged in caplog.text
     assert fire_due_deadlines(story.hub) == 1
     assert fire_due_deadlines(story.hub) == 0
+
+
+@BOTH
+def test_a_hundred_deadlines_that_cannot_be_settled_delay_no_other(
+    story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are the oldest in each pass, and those of other cases fire behind them."""
+    asked, broken = deadline_clockwork.settle_deadlines, story.case().id
+    (row,) = rows(story, "KFDA", "decide")
+    with write_transaction(story.house.engine) as conn:
+        copied = {name: value for name, value in row._mapping.items() if name in table.c and name != "id"}
+        early = {"next_at": story.clock(), "kind": "pay"}
+        conn.execute(insert(table), [copied | early | {"cause": f"F{number}"} for number in range(100)])
+    story.submit(story.submission(reference("B-2")))
+    story.tick()
+
+    def settle_or_break(conn: Any, hub: Hub, case_id: int, now: datetime) -> None:
+        if case_id == broken:
+            raise KeyError("a row of another version")
+        asked(conn, hub, case_id, now)
+
+    monkeypatch.setattr(deadline_clockwork, "settle_deadlines", settle_or_break)
+    until(story, seoul("2026-12-02T09:01"))
+    assert sorted(told(story)) == [("deadline.reminded", agency, "decide") for agency in sorted(AGENCIES)]
+    logged = [one for one in caplog.records if "cannot be settled" in one.message]
+    assert {one.case_id for one in logged} == {broken}
+    assert len({one.deadline for one in logged}) == 100 + len(AGENCIES)
 
 
 @pytest.mark.long

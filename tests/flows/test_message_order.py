@@ -14,7 +14,14 @@ from gateway.delivery.delivery_worker import DeliveryWorker
 from gateway.errors import OUR_MISTAKE, TRANSITION_REFUSED, GatewayError
 from gateway.hub.intake.message_order import release_sequence, reset_sequence
 from gateway.message_model import MAX_SEQUENCE_NUMBER, ErrorSignal, SequenceNumber, UserMessage
-from gateway.store import DeliveryLease, message_sequences, messages, read_transaction, write_transaction
+from gateway.store import (
+    DeliveryLease,
+    WorkPasses,
+    message_sequences,
+    messages,
+    read_transaction,
+    write_transaction,
+)
 from gateway.store.message_sequences import message_sequences as sequences
 from tests.kit.databases import in_turn
 from tests.kit.house import AGREEMENT
@@ -280,6 +287,28 @@ def test_a_message_that_cannot_be_given_up_delays_no_other(
     assert [record.message_id for record in logged] == [units[0].message_id]
     story.tick()
     assert state_of(story, units[0]) == ("FAILED", "GW315")
+
+
+def test_many_messages_that_cannot_be_given_up_delay_no_other(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(story.hub, "expiry_passes", WorkPasses(2))
+    units = [
+        numbered(story, number, expires_at=story.clock() + timedelta(minutes=number))
+        for number in (1, 2, 3, 4, 5)
+    ]
+    for unit in units:
+        send(story, unit)
+    apply_event = messages.apply_event
+
+    def refuse_first(conn: Any, message: int, *arguments: Any) -> None:
+        if message <= 3:
+            raise GatewayError(TRANSITION_REFUSED, f"message {message} was changed by another meanwhile")
+        apply_event(conn, message, *arguments)
+
+    monkeypatch.setattr(messages, "apply_event", refuse_first)
+    story.tick(seconds=3600)
+    assert [state_of(story, unit)[0] for unit in units] == ["ACCEPTED"] * 3 + ["FAILED"] * 2
 
 
 @pytest.mark.long

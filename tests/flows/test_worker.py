@@ -315,6 +315,26 @@ def test_a_delivery_that_cannot_be_ended_delays_no_other(
 
 
 @BOTH_AT_LANDING
+def test_two_hundred_deliveries_that_cannot_be_ended_delay_no_other(engine: Engine) -> None:
+    """Those that cannot be ended are the oldest in each pass, and those behind them end."""
+    desk = Desk(engine)
+    stuck = desk.queue(201, expires_at=desk.clock() + timedelta(seconds=4))
+    (behind,) = desk.queue(expires_at=desk.clock() + timedelta(seconds=5))
+    record_failure = desk.postman.record_failure
+
+    def break_most(conn: Connection, failure: FailedDelivery) -> None:
+        if failure.delivery.id in stuck:
+            raise KeyError("a row of another version")
+        record_failure(conn, failure)
+
+    desk.postman.record_failure = break_most  # type: ignore[method-assign]
+    desk.clock.forward(seconds=6)
+    desk.worker.run_maintenance()
+    assert desk.row(behind).state == "FAILED"
+    assert {desk.row(one).state for one in stuck} == {"QUEUED"}
+
+
+@BOTH_AT_LANDING
 def test_a_step_of_the_upkeep_that_fails_stops_no_other(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

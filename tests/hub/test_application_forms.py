@@ -7,12 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway.cases import DeclaredQuantity
-from gateway.errors import GatewayError
+from gateway.errors import NO_ROOM, GatewayError
+from gateway.harmonize import DocumentMapping, draw_request
 from gateway.harmonize.forms.request_form import RequestField, RequestForm, RequestSection, RequestValue
 from gateway.hub import ApplicationForm, load_application_form, refresh_summaries
+from gateway.hub.submissions import application_forms
 from gateway.store import payloads, read_transaction, work_lists, write_transaction
 from tests.flows.craft import all_of, supplement, text
 from tests.kit import tables
@@ -151,6 +153,77 @@ def test_a_call_without_its_document_is_a_problem_and_its_row_a_short_one(story)
         assert refresh_summaries(story.hub, conn, [request.id]) == 1
     with read_transaction(story.house.engine) as conn:
         assert work_lists.find_summary(conn, request.id).laws == "05"
+
+
+def test_a_call_that_is_not_reached_now_has_its_summary_later(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty summary would be stored for good."""
+    forget_summaries(story)
+    first, second = story.request("KFDA"), story.request("NPQS")
+    get_payload_octets = payloads.get_payload_octets
+
+    def get_or_be_away(conn: Connection, digest: str) -> bytes:
+        if digest == second.document_sha256:
+            raise GatewayError(NO_ROOM, "the store of large payloads is not reached")
+        return get_payload_octets(conn, digest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(payloads, "get_payload_octets", get_or_be_away)
+        with pytest.raises(GatewayError, match="GW806"):
+            refresh(story, first.id, second.id)
+    assert find_goods(story, first.id).startswith("Caramel"), "what was read before is stored"
+    assert find_goods(story, second.id) == ""
+    assert refresh(story, first.id, second.id) == 1
+    assert find_goods(story, second.id).startswith("Tulip bulbs")
+
+
+def test_a_mistake_about_one_application_takes_no_other_from_the_lists(
+    story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forget_summaries(story)
+    odd, other = story.request("KFDA"), story.request("NPQS")
+
+    def break_one(mapping: DocumentMapping, *arguments: Any, **more: Any) -> RequestForm:
+        if mapping.id == odd.document:
+            raise KeyError("of another version")
+        return draw_request(mapping, *arguments, **more)
+
+    monkeypatch.setattr(application_forms, "draw_request", break_one)
+    assert refresh(story, odd.id, other.id) == 1
+    assert find_goods(story, other.id).startswith("Tulip bulbs")
+    (logged,) = [record for record in caplog.records if "no summary" in record.message]
+    assert (logged.partner, logged.case_id) == ("KFDA", story.case().id)
+
+
+def test_a_file_that_is_no_base64_is_a_problem_of_its_call(story: Story) -> None:
+    request = story.request("KFDA")
+    with write_transaction(story.house.engine) as conn:
+        envelope = payloads.get_payload_octets(conn, request.document_sha256)
+        odd = re.sub(rb'(mediaType="application/pdf"[^>]*>)[^<]{8}', "\\g<1>파일".encode(), envelope)
+        assert odd != envelope
+        values = {"document_sha256": payloads.store_payload(conn, odd, story.clock())}
+        changed = tables.agency_requests.update().where(tables.agency_requests.c.id == request.id)
+        conn.execute(changed.values(**values))
+    with pytest.raises(GatewayError, match="GW402 a file is not base64"):
+        load(story, "KFDA")
+
+
+def forget_summaries(story: Story) -> None:
+    with write_transaction(story.house.engine) as conn:
+        conn.exec_driver_sql("DELETE FROM application_summaries")
+
+
+def refresh(story: Story, *requests: int) -> int:
+    with read_transaction(story.house.engine) as conn:
+        return refresh_summaries(story.hub, conn, requests)
+
+
+def find_goods(story: Story, request: int) -> str:
+    """Return the goods in the summary of a request; empty where it has none."""
+    with read_transaction(story.house.engine) as conn:
+        summary = work_lists.find_summary(conn, request)
+    return "" if summary is None else summary.goods
 
 
 def test_what_the_last_supplement_has_changed_is_marked_and_nothing_earlier(story: Story) -> None:

@@ -8,14 +8,18 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cases import DecisionCode
+from gateway.errors import GatewayError
+from gateway.hub import statistics_keeper
 from gateway.state_machines import REQUEST
 from gateway.store import (
     StatisticsFilter,
+    StatisticsSubjectRow,
     daily_statistics,
     find_duration_band,
     read_transaction,
     write_transaction,
 )
+from gateway.store.cases import cases
 from gateway.store.daily_statistics import BAND_LIMITS, estimate_quantile
 from gateway.store.daily_statistics import daily_statistics as sums
 from tests.kit.databases import in_turn
@@ -167,3 +171,71 @@ def test_at_most_366_days_are_summed(engine: Engine, days_asked: int, days_summe
 
 def test_the_first_day_of_the_calendar_is_no_mistake() -> None:
     assert StatisticsFilter("case_opened", date.min, date.min + timedelta(days=3)).first_day == date.min
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        {"problems": [{"text": "of another version"}, {"id": "GW402"}]},
+        {"problems": {"GW402": "in words"}},
+        [],
+    ],
+    ids=["without an id", "no list", "no object"],
+)
+def test_a_case_with_an_odd_detail_takes_no_other_from_the_statistics(
+    story: Story, caplog: pytest.LogCaptureFixture, detail: object
+) -> None:
+    """It is counted without what it lacks, and the log names it once."""
+    story.submit(b"<wrong/>", attach=False)
+    story.tick()
+    odd = story.case().id
+    with write_transaction(story.house.engine) as conn:
+        conn.execute(cases.update().where(cases.c.id == odd).values(detail=detail))
+    story.submit(b"<wrong/>", attach=False)
+    story.tick()
+    count(story)
+    assert total(story, "case_opened") == {(): 2}
+    assert total(story, "case_outcome", ("outcome",)) == {("REFUSED",): 2}
+    assert ("GW402",) in total(story, "case_problem", ("problem",))
+    logged = [record.case_id for record in caplog.records if "in another form" in record.message]
+    assert logged == [odd]
+
+
+def test_a_step_that_cannot_be_counted_takes_no_other_from_the_statistics(
+    story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    story.submit(b"<wrong/>", attach=False)
+    story.tick()
+    odd = story.case().id
+    story.submit(b"<wrong/>", attach=False)
+    list_parties = statistics_keeper._list_parties
+
+    def break_one(subject: StatisticsSubjectRow) -> frozenset[str]:
+        if subject.id == odd:
+            raise KeyError("a row of another version")
+        return list_parties(subject)
+
+    monkeypatch.setattr(statistics_keeper, "_list_parties", break_one)
+    story.tick()
+    count(story)
+    assert total(story, "case_outcome", ("outcome",)) == {("REFUSED",): 1}
+    logged = [record.case_id for record in caplog.records if "a step is counted without" in record.message]
+    assert set(logged) == {odd}
+
+
+def test_memory_that_is_used_up_is_no_fault_of_a_step(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its step is counted when there is memory again."""
+
+    def use_up_memory(*_: object) -> None:
+        raise MemoryError
+
+    story.submit(b"<wrong/>", attach=False)
+    while story.worker.run_once():
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(statistics_keeper, "_count_step", use_up_memory)
+        with pytest.raises(GatewayError, match="GW806"):
+            count(story)
+    story.tick(seconds=6)
+    count(story)
+    assert total(story, "case_outcome", ("outcome",)) == {("REFUSED",): 1}

@@ -9,6 +9,7 @@ from sqlalchemy import event
 
 from gateway.message_model import PartyId
 from gateway.store import (
+    DuePlace,
     ListFilter,
     PartyCaseFilter,
     SequenceKey,
@@ -122,6 +123,11 @@ QUESTIONS = {
     ),
     "held messages whose time is over": (
         lambda conn: message_sequences.list_expired(conn, NOW, 9),
+        "ordered_messages",
+        "ix_ordered_messages_expires_at",
+    ),
+    "held messages whose time is over, behind a place": (
+        lambda conn: message_sequences.list_expired(conn, NOW, 9, DuePlace(NOW, 1)),
         "ordered_messages",
         "ix_ordered_messages_expires_at",
     ),
@@ -239,6 +245,11 @@ QUESTIONS = {
     ),
     "expired": (
         lambda conn: delivery_maintenance.list_expired_deliveries(conn, NOW),
+        "expires_at",
+        "ix_deliveries_due",
+    ),
+    "expired, behind a place": (
+        lambda conn: delivery_maintenance.list_expired_deliveries(conn, NOW, after=DuePlace(NOW, 1)),
         "expires_at",
         "ix_deliveries_due",
     ),
@@ -446,6 +457,11 @@ QUESTIONS = {
     ),
     "deadlines that are due": (
         lambda conn: deadlines.list_due(conn, NOW, 100),
+        "deadlines",
+        "ix_deadlines_next",
+    ),
+    "deadlines that are due, behind a place": (
+        lambda conn: deadlines.list_due(conn, NOW, 100, DuePlace(NOW, 1)),
         "deadlines",
         "ix_deadlines_next",
     ),

@@ -9,6 +9,7 @@ the order in which they came.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -89,6 +90,8 @@ _UNACKNOWLEDGED_STATES: Final = frozenset({"PREPARED", "STRANDED"})
 _UNHEARD_DELIVERY_STATES: Final = frozenset({"QUEUED", "HELD", "FAILED"})
 #: Events by which an agency answers whether it cancels an application, each with the value stored for it.
 CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,11 +402,19 @@ def _conclude_again(
 def wake_held_children(
     conn: Connection, declarant: str, parents: Collection[int], key: str, now: datetime
 ) -> None:
-    """Let the held children of cases (row ids) check whether they may go on; `key` names the change."""
+    """Let the held children of cases (row ids) check whether they may go on; `key` names the change.
+
+    A held case whose detail has another form is logged and left as it is: the change is not about it.
+    """
     if not parents:
         return
     for held in cases.list_held(conn, declarant):
-        if (held.detail.get("held") or {}).get("parent") in parents:
+        try:
+            parent = (held.detail.get("held") or {}).get("parent")
+        except AttributeError:
+            _log.error("a held case is not woken: its detail has another form", extra={"case_id": held.id})
+            continue
+        if parent in parents:
             enqueue_task(conn, "wake", "case", held.id, f"{key}:{held.id}", now)
 
 

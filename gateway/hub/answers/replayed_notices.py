@@ -34,7 +34,7 @@ from gateway.cases import (
     read_subjects,
     replay_notices,
 )
-from gateway.errors import CASE_CLOSED, DECISION_CONFLICT, REPLY_UNMATCHED, GatewayError
+from gateway.errors import CASE_CLOSED, DECISION_CONFLICT, MAPPING_WRONG, REPLY_UNMATCHED, GatewayError
 from gateway.hub.answers.answer_effects import check_decided_items, check_version, make_notice_row
 from gateway.hub.answers.case_progress import CANCELLATION_EVENTS, evaluate_outcome_by
 from gateway.hub.answers.placed_notices import group_decisions, list_ahead_notices, list_dated_notices
@@ -154,7 +154,10 @@ def _load_codes(conn: Connection, digest: str, now: datetime) -> Mapping[str, St
     if mapping_bundles.has_bundle(conn, digest):
         try:
             return load_status_codes(open_stored_mappings(conn, digest))
-        except GatewayError:  # stored by another version, which this one does not read
+        except GatewayError as unread:
+            if unread.problem is not MAPPING_WRONG:
+                raise
+            # Stored by another version, which this one does not read.
             return load_status_codes(open_active_mappings(conn, now))
     rules = ActiveRules().load_bundle(conn, digest)
     return rules.status_codes if rules is not None else load_status_codes(open_active_mappings(conn, now))

@@ -24,7 +24,7 @@ from gateway.cases import (
     CustomsReason,
     make_customs_document,
 )
-from gateway.errors import CUSTOMS_ERROR, GatewayError
+from gateway.errors import CUSTOMS_ERROR, GatewayError, raise_resource_problem
 from gateway.hub.completion.case_closing import case_transaction
 from gateway.hub.completion.outside_decisions import list_inherited_requests
 from gateway.hub.customs.late_decisions import find_leading_result
@@ -39,6 +39,7 @@ from gateway.hub.outbox.applicant_messages import (
 )
 from gateway.hub.outbox.local_tasks import FinishLease, require_row
 from gateway.hub.outbox.outgoing_calls import find_submission_delivery
+from gateway.hub.submissions.document_needs import read_unless_removed
 from gateway.hub.submissions.forward import ComposedCall, compose_clearance_call, enqueue_clearance_call
 from gateway.state_machines import CLEARANCE
 from gateway.store import (
@@ -59,7 +60,8 @@ def list_requirement_items(envelope: bytes) -> tuple[int, ...]:
     """Return the item of each requirement in a call to customs, in the order of the call."""
     try:
         content = parse_xml(envelope, is_envelope=True)[-1][0]
-    except (GatewayError, IndexError):
+    except (GatewayError, IndexError) as error:
+        raise_resource_problem(error)
         return ()
     return tuple(
         int(requirement.findtext("{*}item") or "0") for requirement in content.iterfind("{*}Requirement")
@@ -105,7 +107,11 @@ def forward_customs_notice(hub: Hub, notice_id: int, end_lease: FinishLease) -> 
 
 
 def read_stored_notice(conn: Connection, row: CustomsNoticeRow) -> CustomsNotice:
-    """Return a stored notice of customs, its pointers turned back into the applicant's own message."""
+    """Return a stored notice of customs, its pointers turned back into the applicant's own message.
+
+    Where retention has removed the call that customs answered, they stay pointers into that call. Raises
+    GW806 where it is not reached, GW805 where its octets have changed.
+    """
     call_items: tuple[int, ...] = ()
     call = None if row.delivery_id is None else deliveries.find_by_id(conn, row.delivery_id)
     if call is not None and row.content["reasons"]:
@@ -122,11 +128,11 @@ def read_stored_notice(conn: Connection, row: CustomsNoticeRow) -> CustomsNotice
 
 
 def _load_call(conn: Connection, call: DeliveryRow) -> bytes:
-    """Return the call that customs answered; nothing where retention has removed it."""
-    try:
-        return payloads.get_payload_octets(conn, call.payload_sha256 or "")
-    except GatewayError:
+    """Return the call that customs answered; nothing where it has none, or retention has removed it."""
+    digest = call.payload_sha256
+    if digest is None:
         return b""
+    return read_unless_removed(lambda: payloads.get_payload_octets(conn, digest)) or b""
 
 
 def _seal_notice(

@@ -2,12 +2,14 @@
 
 A worker locks the case, settles its deadlines, and reads the deadline again before it fires. So the second
 worker finds nothing to do, and a process that dies before the commit has changed nothing. A case that cannot
-be settled is logged and tried again; it delays no other case and no other upkeep.
+be settled is logged and tried again; it delays no other case and no other upkeep. A pass goes on behind the
+deadlines that fail, however many they are.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -35,6 +37,8 @@ from gateway.hub.outbox.local_tasks import FinishLease, require_row
 from gateway.store import (
     AgencyRequestRow,
     DeadlineRow,
+    DueDeadlineRow,
+    DuePlace,
     agency_requests,
     cases,
     deadlines,
@@ -42,26 +46,40 @@ from gateway.store import (
     write_transaction,
 )
 
-_BATCH: Final = 100
 _log = logging.getLogger(__name__)
 
 
 def fire_due_deadlines(hub: Hub) -> int:
-    """Fire the deadlines that are due, at most a hundred; return how many were checked."""
-    with read_transaction(hub.engine) as conn:
-        due = deadlines.list_due(conn, hub.clock(), _BATCH)
-    for deadline in due:
-        _fire_or_log_deadline(hub, deadline.id, deadline.case_id)
-    return len(due)
+    """Fire the deadlines that are due, at most a hundred; return how many were checked.
+
+    Those that cannot be fired do not count among the hundred.
+    """
+
+    def list_due_deadlines(after: DuePlace | None, limit: int) -> Sequence[DueDeadlineRow]:
+        with read_transaction(hub.engine) as conn:
+            return deadlines.list_due(conn, hub.clock(), limit, after)
+
+    return hub.deadline_passes.run_pass(
+        list_due_deadlines,
+        _get_place,
+        lambda deadline: _fire_or_log_deadline(hub, deadline.id, deadline.case_id),
+    )
 
 
-def _fire_or_log_deadline(hub: Hub, deadline_id: int, case_id: int) -> None:
-    """Fire a deadline; log an error of its case or of its calendar.
+def _get_place(deadline: DueDeadlineRow) -> DuePlace:
+    """Return the place of a deadline among those that are due."""
+    assert deadline.next_at is not None, "a deadline that is due has a next time"
+    return DuePlace(deadline.next_at, deadline.id)
+
+
+def _fire_or_log_deadline(hub: Hub, deadline_id: int, case_id: int) -> bool:
+    """Fire a deadline; log an error of its case or of its calendar, and return False.
 
     Raises GW806, which concerns every case: the database is not reached, or a disk is full.
     """
     try:
         _fire_deadline(hub, deadline_id, case_id)
+        return True
     except GatewayError as refused:
         raise_resource_problem(refused)
         _log.warning("the deadline waits: %s", refused, extra={"deadline": deadline_id, "case_id": case_id})
@@ -71,6 +89,7 @@ def _fire_or_log_deadline(hub: Hub, deadline_id: int, case_id: int) -> None:
             "the deadline cannot be settled; it is tried again",
             extra={"deadline": deadline_id, "case_id": case_id},
         )
+    return False
 
 
 def _fire_deadline(hub: Hub, deadline_id: int, case_id: int) -> None:

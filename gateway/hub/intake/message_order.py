@@ -34,6 +34,7 @@ from gateway.hub.outbox.delivery_failures import queue_delivery_failure
 from gateway.message_model import SequenceNumber
 from gateway.protocols import find_sequence_position, make_sequence_number
 from gateway.store import (
+    DuePlace,
     ExpiredMessageRow,
     HeldMessage,
     NewDelivery,
@@ -256,41 +257,47 @@ def _check_open(conn: Connection, limits: ConversationLimits, agreement: str, at
 
 _log = logging.getLogger(__name__)
 _ACTOR: Final = "order"
-#: How many messages are given up in one round of the upkeep; the next round takes the others.
-_MOST: Final = 100
 
 
 def give_up_expired_messages(hub: Hub) -> int:
-    """Give up held messages whose TimeToLive, or else the agreed PersistDuration, is over.
+    """Give up held messages whose TimeToLive, or else the agreed PersistDuration, is over, at most a hundred.
 
     Each has a transaction of its own; one that cannot be given up is logged, tried again, and delays no
-    other. Return how many were given up.
+    other, and does not count among the hundred. Return how many were tried.
     """
     now = hub.clock()
-    with read_transaction(hub.engine) as conn:
-        over = message_sequences.list_expired(conn, now, _MOST)
-    return sum(_try_to_give_up(hub, row, now) for row in over)
+
+    def list_expired_messages(after: DuePlace | None, limit: int) -> Sequence[ExpiredMessageRow]:
+        with read_transaction(hub.engine) as conn:
+            return message_sequences.list_expired(conn, now, limit, after)
+
+    return hub.expiry_passes.run_pass(
+        list_expired_messages,
+        lambda row: DuePlace(row.expires_at, row.message),
+        lambda row: _try_to_give_up(hub, row, now),
+    )
 
 
 def _try_to_give_up(hub: Hub, row: ExpiredMessageRow, now: datetime) -> bool:
-    """Give up a message, and return whether it was held; log an error of this message alone, raise GW806."""
+    """Give up a message; log an error of this message alone, and return False; raise GW806."""
     try:
-        return _give_up_expired(hub, row, now)
+        _give_up_expired(hub, row, now)
+        return True
     except Exception as mistake:
         raise_resource_problem(mistake)
         _log.exception("a held message cannot be given up", extra={"message_id": row.message_id})
     return False
 
 
-def _give_up_expired(hub: Hub, row: ExpiredMessageRow, now: datetime) -> bool:
-    """Give up a held message whose time is over; return whether it was still held."""
+def _give_up_expired(hub: Hub, row: ExpiredMessageRow, now: datetime) -> None:
+    """Give up a held message whose time is over, unless it is no longer held."""
     with write_transaction(hub.engine, "order.expired") as conn:
         state = message_sequences.lock_by_id(conn, row.sequence)
         if state is None:
-            return False
+            return
         missing = make_sequence_number(state.next_ordinal - state.base).number
         detail = f"its time ended while it waited for the message with the number {missing}"
-        return give_up_message(conn, row.message, detail, now)
+        give_up_message(conn, row.message, detail, now)
 
 
 def give_up_message(conn: Connection, message: int, detail: str, at: datetime, actor: str = _ACTOR) -> bool:

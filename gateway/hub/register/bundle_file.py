@@ -22,7 +22,13 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.errors import BUNDLE_FILE_WRONG, MAPPING_WRONG, GatewayError, describe_exception
+from gateway.errors import (
+    BUNDLE_FILE_WRONG,
+    MAPPING_WRONG,
+    GatewayError,
+    describe_exception,
+    raise_resource_problem,
+)
 from gateway.harmonize import PROOFS, ProofReport
 from gateway.pki import Certificate, Signer
 from gateway.share import MemoryPath
@@ -136,6 +142,7 @@ def read_bundle_file(octets: bytes) -> BundleFile:
             raise _make_fault(f"not a bundle file: its root is {str(root.tag)[:80]}", "/")
         signed = verify_document(root) if next(root.iter(_SIGNATURE), None) is not None else None
     except GatewayError as error:
+        raise_resource_problem(error)
         if error.problem is BUNDLE_FILE_WRONG:
             raise
         detail = f"{error.detail} ({error.problem.id})"
@@ -301,6 +308,7 @@ def unpack_mapping_archive(octets: bytes) -> MemoryPath:
             _check_entries(entries)
             return MemoryPath({entry.filename: archive.read(entry) for entry in entries})
     except _BROKEN as error:
+        raise_resource_problem(error)
         detail = f"neither a file of `gateway map pack` nor a ZIP archive: {describe_exception(error)}"
         raise _make_archive_fault(detail) from None
 

@@ -20,7 +20,13 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection
 
 from gateway.cases import CustomsCode, StatusCode, read_customs_codes, read_parent_codes, read_status_codes
-from gateway.errors import MAPPING_WRONG, STORED_MAPPINGS_UNREAD, GatewayError, describe_exception
+from gateway.errors import (
+    MAPPING_WRONG,
+    STORED_MAPPINGS_UNREAD,
+    GatewayError,
+    describe_exception,
+    raise_resource_problem,
+)
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.hub.register.bundle_file import MAX_FILES, MAX_OCTETS, unpack_mapping_archive
 from gateway.needs import (
@@ -208,6 +214,7 @@ def load_stored_rules(conn: Connection, version: str | None) -> DecisionRules:
     try:
         return load_rules(folder, version)
     except GatewayError as error:
+        raise_resource_problem(error)
         raise make_unread_problem(error, version) from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,13 @@ from lxml import etree
 from sqlalchemy import Connection
 
 from gateway.cases import DeclaredQuantity
-from gateway.errors import CARRIED_WRONG, DOCUMENT_INVALID, NOTICE_KIND_UNKNOWN, GatewayError
+from gateway.errors import (
+    CARRIED_WRONG,
+    DOCUMENT_INVALID,
+    NOTICE_KIND_UNKNOWN,
+    GatewayError,
+    raise_resource_problem,
+)
 from gateway.harmonize import (
     AgencyRequest,
     DocumentMapping,
@@ -52,6 +59,7 @@ if TYPE_CHECKING:
     from gateway.hub.hub import Hub
 
 
+_log = logging.getLogger(__name__)
 _TAG: Final = f"{{{CARRIED}}}Carried"
 
 
@@ -178,20 +186,41 @@ def load_application_form(
 def refresh_summaries(hub: Hub, conn: Connection, requests: Sequence[int]) -> int:
     """Read the calls of those of these requests whose summary is missing or old; return how many these were.
 
-    A call that cannot be read has a summary without applicant and goods.
+    A call that cannot be read has a summary without applicant and goods. One whose reading fails by a mistake
+    of ours is logged and has none. Raises GW806 where the octets of calls are not reached; the summaries of
+    those that were read before are stored.
     """
-    unread = work_lists.list_unread_requests(conn, requests)
-    summaries = [_make_summary(hub, conn, row) for row in unread]
-    if summaries:
-        with write_transaction(hub.engine, "console.summaries") as writing:
-            work_lists.store_summaries(writing, summaries)
+    summaries: list[NewSummary] = []
+    try:
+        for row in work_lists.list_unread_requests(conn, requests):
+            summary = _try_to_summarize(hub, conn, row)
+            if summary is not None:
+                summaries.append(summary)
+    finally:
+        if summaries:
+            with write_transaction(hub.engine, "console.summaries") as writing:
+                work_lists.store_summaries(writing, summaries)
     return len(summaries)
+
+
+def _try_to_summarize(hub: Hub, conn: Connection, request: AgencyRequestRow) -> NewSummary | None:
+    """Return the summary of an application; log a mistake that concerns this one alone, and return None."""
+    try:
+        return _make_summary(hub, conn, request)
+    except Exception as mistake:
+        raise_resource_problem(mistake)
+        _log.exception(
+            "an application has no summary in the lists",
+            extra={"partner": request.agency, "case_id": request.case_id},
+        )
+        return None
 
 
 def _make_summary(hub: Hub, conn: Connection, request: AgencyRequestRow) -> NewSummary:
     """Return the summary of an application for the work list: applicant, goods, laws, number of items.
 
-    If the call that was sent cannot be read, it has no applicant and goods.
+    If the call that was sent cannot be read, it has no applicant and goods. Raises GW806 where it is not
+    reached: it may be read later.
     """
     laws = " ".join(dict.fromkeys(str(law) for _, law in request.required))
     items = len({item for item, _ in request.required})
@@ -200,7 +229,8 @@ def _make_summary(hub: Hub, conn: Connection, request: AgencyRequestRow) -> NewS
         application_form = load_application_form(
             hub, conn, request.agency, request.number, marks_changes=False
         )
-    except GatewayError:
+    except GatewayError as unreadable:
+        raise_resource_problem(unreadable)
         return empty
     if application_form is None:
         return empty
@@ -264,7 +294,7 @@ def _list_attachments(envelope: etree._Element, document: set[etree._Element]) -
             continue
         try:
             content = base64.b64decode("".join((element.text or "").split()), validate=True)
-        except binascii.Error as error:
+        except (binascii.Error, ValueError) as error:
             raise GatewayError(DOCUMENT_INVALID, "a file is not base64", f"cid:{content_id[:80]}") from error
         yield SentAttachment(content_id, media_type, element.get("sha256", ""), content)
 

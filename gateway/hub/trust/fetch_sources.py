@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.config import FetchSettings, Settings
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import SETTINGS_WRONG, GatewayError, raise_resource_problem
 from gateway.pki import (
     DEFAULT_RULES,
     Certificate,
@@ -137,13 +137,14 @@ def _load_fetched_data(conn: Connection, kind: str, sha256: str, rules: Certific
 def _read_stored_data(octets: bytes, kind: str, sha256: str, rules: CertificateRules) -> RevocationData:
     """Return a stored revocation list, or an OCSP response (`kind` is `ocsp`), as revocation data.
 
-    One that cannot be read is logged, and returned as unreadable: it proves nothing.
+    One that cannot be read is logged, and returned as unreadable: it proves nothing. Raises GW806.
     """
     try:
         if kind == "ocsp":
             return RevocationData(rules=rules, responses=[octets])
         return RevocationData([octets], rules)
     except GatewayError as problem:
+        raise_resource_problem(problem)
         _log.error(
             "a stored list cannot be read any more and proves nothing: %s", problem, extra={"sha256": sha256}
         )

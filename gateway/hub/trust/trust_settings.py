@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from itertools import chain
@@ -12,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.config import Settings
-from gateway.errors import BUNDLE_FILE_WRONG, PUBLISHER_UNKNOWN, SETTINGS_WRONG, GatewayError
+from gateway.errors import (
+    BUNDLE_FILE_WRONG,
+    PUBLISHER_UNKNOWN,
+    SETTINGS_WRONG,
+    GatewayError,
+    raise_resource_problem,
+)
 from gateway.hub.hub import Hub
 from gateway.hub.trust.configured_secrets import read_key_file
 from gateway.hub.trust.fetch_sources import list_source_certificates, read_fetch_sources
@@ -204,8 +209,11 @@ def find_issuer_trust_store(hub: Hub, issuer: Certificate | None) -> TrustStore:
         return own_store
     # The other stores are tried only when ours has no path: national lists are long.
     for store in chain((own_store,), hub.recognizer.list_trust_stores(own_store, at)):
-        with suppress(GatewayError):
+        try:
             check_issuer_path(AcceptanceTerms(issuer, store, at))
+        except GatewayError as no_path:
+            raise_resource_problem(no_path)
+        else:
             return store
     return own_store
 

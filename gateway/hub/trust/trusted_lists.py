@@ -15,7 +15,13 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
+from gateway.errors import (
+    CERTIFICATE_UNTRUSTED,
+    OUR_MISTAKE,
+    SETTINGS_WRONG,
+    GatewayError,
+    raise_resource_problem,
+)
 from gateway.evidence import record_register_leaf
 from gateway.pki import (
     Certificate,
@@ -128,7 +134,10 @@ class TrustedListCache:
         return LoadedTrustedLists(own_lists[-1] if own_lists else None, tuple(others))
 
     def _open_stored_list(self, conn: Connection, row: TrustListRow) -> TrustedList | None:
-        """Return a stored trusted list, parsed and verified once; log one that fails, and return None."""
+        """Return a stored trusted list, parsed and verified once; log one that fails, and return None.
+
+        Raises GW806: a list that is not read for want of memory or database is in force all the same.
+        """
         opened_list = self._opened.get(row.sha256)
         if opened_list is not None:
             return opened_list
@@ -138,6 +147,7 @@ class TrustedListCache:
                 fetched_lists.get_trusted_list_content(conn, row.id), {read_certificate(row.signer)}
             )
         except GatewayError as refused:
+            raise_resource_problem(refused)
             _log.error(
                 "the trusted list of %s counts for nothing: %s",
                 row.territory,
@@ -190,7 +200,8 @@ class Recognizer:
             return verdict
         try:
             certificate = read_certificate(leaf, trust.policy.certificates)
-        except GatewayError:
+        except GatewayError as unreadable:
+            raise_resource_problem(unreadable)
             return verdict
         recognition = RecognitionContext(trust, lists.root, lists.others, revocations, self._examine)
         admission = admit_by_recognition(

@@ -42,10 +42,18 @@ class ActPerformer:
     def perform_act(self, act_id: int) -> ActOutcome:
         """Perform an intended act; return its state afterwards.
 
-        An act that the hub cannot perform (no key, no space) stays INTENDED. An act that another thread or
-        process performs at the same time takes effect only once.
+        An act that the hub cannot perform (no key, no space, an unreadable content) stays INTENDED. An act
+        that another thread or process performs at the same time takes effect only once.
         """
-        row, content = self._build_call(act_id)
+        try:
+            row, content = self._build_call(act_id)
+        except GatewayError as unreadable:
+            _LOG.error("the act of an officer cannot be read: %s", unreadable, extra={"act": act_id})
+            return self._finish_act(act_id, unreadable)
+        except Exception as mistake:  # stored by another version of the program
+            mistake_name = type(mistake).__name__
+            _LOG.error("the act of an officer cannot be read: %s", mistake_name, extra={"act": act_id})
+            return self._finish_act(act_id, find_resource_problem(mistake) or GatewayError(OUR_MISTAKE))
         if row.state != "INTENDED":
             return ActOutcome(act_id, row.state)
         kill_at_failpoint("officer.intended")

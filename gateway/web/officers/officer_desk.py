@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection
@@ -28,7 +29,13 @@ from gateway.cases import (
     may_refund_fee,
 )
 from gateway.config import Settings
-from gateway.errors import ACT_NOT_PERMITTED, CODE_UNKNOWN, REPLY_UNMATCHED, GatewayError
+from gateway.errors import (
+    ACT_NOT_PERMITTED,
+    CODE_UNKNOWN,
+    REPLY_UNMATCHED,
+    GatewayError,
+    raise_resource_problem,
+)
 from gateway.hub import (
     ActBegin,
     AgencyKeys,
@@ -47,6 +54,8 @@ from gateway.hub import (
 from gateway.share import get_data_folder
 from gateway.store import (
     AgencyRequestRow,
+    OfficerActRow,
+    WorkPasses,
     accounts,
     agency_requests,
     officer_work,
@@ -73,6 +82,9 @@ from gateway.web.officers.application_view import (
 )
 from gateway.wire import read_wsdl
 
+_LOG: Final = logging.getLogger(__name__)
+#: How many acts are performed in one round; the next round goes on with the others.
+_MAX_ACTS_IN_PASS: Final = 100
 #: The right that each act of one person alone needs.
 _RIGHTS: Final = {
     DecisionPurpose.DECIDE: Right.PROPOSE_DECISIONS,
@@ -92,6 +104,8 @@ class OfficerDesk:
         self._keys = keys
         self._party = party
         self._schema = read_wsdl(get_data_folder("wsdl").joinpath(WSDL).read_bytes()).schema
+        #: Acts are ordered by the row id of their request, which has one act under way at most.
+        self._passes = WorkPasses[int](_MAX_ACTS_IN_PASS)
         self._performer = ActPerformer(hub, keys, self._schema.validate_element)
 
     # Content of pages.
@@ -272,10 +286,39 @@ class OfficerDesk:
             raise GatewayError(ACT_NOT_PERMITTED, detail, "confirmation")
 
     def resume_acts(self) -> int:
-        """Perform the acts that were intended and not performed, for example before a crash."""
-        with read_transaction(self._hub.engine) as conn:
-            intended = [row.id for row in officer_work.list_intended_acts(conn)]
-        return sum(self._performer.perform_act(act).state == "PERFORMED" for act in intended)
+        """Perform the acts that were intended and not performed, for example before a crash.
+
+        An act that cannot be performed is logged and tried again; it delays no other. Return how many were
+        performed.
+        """
+        performed: list[int] = []
+
+        def get_place(act_row: OfficerActRow) -> int:
+            assert act_row.under_way is not None, "an intended act is under way"
+            return act_row.under_way
+
+        def list_acts(after_request: int | None, limit: int) -> Sequence[OfficerActRow]:
+            with read_transaction(self._hub.engine) as conn:
+                return officer_work.list_intended_acts(conn, limit, after_request or 0)
+
+        def perform_or_log(act_row: OfficerActRow) -> bool:
+            state = self._try_to_perform(act_row)
+            if state == "PERFORMED":
+                performed.append(act_row.id)
+            return state != "INTENDED"
+
+        self._passes.run_pass(list_acts, get_place, perform_or_log)
+        return len(performed)
+
+    def _try_to_perform(self, act_row: OfficerActRow) -> str:
+        """Perform an intended act, and return its state afterwards; log an error of this act, raise GW806."""
+        try:
+            return self._performer.perform_act(act_row.id).state
+        except Exception as mistake:
+            raise_resource_problem(mistake)
+            act_fields = {"act": act_row.id, "partner": act_row.agency}
+            _LOG.error("the act of an officer waits: %s", type(mistake).__name__, extra=act_fields)
+            return act_row.state
 
     # Four eyes.
 
@@ -395,7 +438,6 @@ def build_officer_desk(hub: Hub, settings: Settings, public_url: str) -> Officer
     return OfficerDesk(hub, settings, keys, find_relying_party(public_url))
 
 
-_LOG: Final = logging.getLogger(__name__)
 _SECONDS: Final = 10.0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from lxml import etree
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from gateway.cases import (
     Decision,
@@ -34,10 +34,18 @@ from gateway.operations import list_waiting_acts
 from gateway.pki import KeySigner
 from gateway.process_log import format_text
 from gateway.state_machines import DELIVERY, REQUEST
-from gateway.store import officer_work, parties, payloads, read_transaction, write_transaction
+from gateway.store import (
+    OfficerActRow,
+    officer_work,
+    parties,
+    payloads,
+    read_transaction,
+    write_transaction,
+)
+from gateway.store.officer_work import officer_acts as acts
 from gateway.web.officers import SESSION_ONLY, OfficerDesk
 from gateway.xmlsec import STRICT, verify_soap_envelope
-from tests.flows.craft import all_of, supplement, text
+from tests.flows.craft import all_of, reference, supplement, text
 from tests.kit.audited import list_actions
 from tests.kit.databases import BOTH
 from tests.kit.house import Away, signer_named
@@ -356,6 +364,80 @@ def test_an_act_that_fails_stays_intended_and_the_log_names_it(
     assert (done.state, done.problem and done.problem.problem.id) == ("INTENDED", "GW901")
     (line,) = [format_text(record) for record in caplog.records if record.levelno == logging.ERROR]
     assert line == f"the act of an officer failed: KeyError partner=KPTA act={done.act}"
+
+
+def leave_intended(story: ConsoleStory, officer: str, number: str) -> OfficerActRow:
+    """Let an officer decide an application, and the process end before it is performed; return the act."""
+    desk = story.new_desk()
+    desk._performer.perform_act = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    seen = desk.read_application(story.agency, number)
+    assert seen is not None
+    with pytest.raises(KeyboardInterrupt):
+        desk.perform_act(story.officer(officer), number, story.decision(), seen.shown_digest)
+    with read_transaction(story.house.engine) as conn:
+        (act,) = officer_work.list_acts(conn, seen.request.id)
+    return act
+
+
+def arrive_again(story: ConsoleStory) -> str:
+    """Let another submission arrive, and return the number of its application."""
+    story.submit(story.submission(reference("B-2")))
+    story.tick()
+    return story.look().number
+
+
+def store_odd_content(conn: Connection, story: ConsoleStory) -> str:
+    """Store the content of an act as another version of the program may write it; return its digest."""
+    return payloads.store_payload(conn, b'{"act":"decide","in another form":[]}', story.clock())
+
+
+@BOTH
+def test_an_act_that_cannot_be_read_delays_no_other(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    """It stays intended, the log names it, and the act behind it is performed in the same round."""
+    story = ConsoleStory(engine)
+    odd = leave_intended(story, "kim", story.arrive().number)
+    good = leave_intended(story, "lee", arrive_again(story))
+    with write_transaction(engine) as conn:
+        content = store_odd_content(conn, story)
+        conn.execute(update(acts).where(acts.c.id == odd.id).values(content=content))
+    assert story.new_desk().resume_acts() == 1
+    with read_transaction(engine) as conn:
+        states = [row.state for act in (odd, good) if (row := officer_work.find_act(conn, act.id))]
+    assert states == ["INTENDED", "PERFORMED"]
+    (line,) = [format_text(record) for record in caplog.records if record.levelno == logging.ERROR]
+    assert line == f"the act of an officer cannot be read: KeyError act={odd.id}"
+
+
+def test_an_act_whose_octets_are_gone_delays_no_other(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    story = ConsoleStory(engine)
+    odd = leave_intended(story, "kim", story.arrive().number)
+    leave_intended(story, "lee", arrive_again(story))
+    with write_transaction(engine) as conn:
+        conn.exec_driver_sql(
+            f"UPDATE payloads SET content = x'', purged_at = stored_at WHERE sha256 = '{odd.content}'"
+        )
+    assert story.new_desk().resume_acts() == 1
+    assert f"act={odd.id}" in "".join(format_text(record) for record in caplog.records)
+
+
+def test_a_hundred_acts_that_cannot_be_read_do_not_hide_the_next(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    good = leave_intended(story, "kim", story.arrive().number)
+    with write_transaction(engine) as conn:
+        conn.execute(update(acts).where(acts.c.id == good.id).values(under_way=1000))
+        row = conn.execute(select(acts).where(acts.c.id == good.id)).one()
+        odd = dict(row._mapping) | {"content": store_odd_content(conn, story)}
+        del odd["id"]
+        places = range(1, 101)
+        copies = [odd | {"under_way": place, "message_id": f"odd-{place}@hub"} for place in places]
+        conn.execute(insert(acts), copies)
+    assert story.new_desk().resume_acts() == 1
+    with read_transaction(engine) as conn:
+        performed = officer_work.find_act(conn, good.id)
+    assert performed is not None
+    assert performed.state == "PERFORMED"
 
 
 def test_an_act_crosses_no_connection_and_needs_no_client_certificate(engine: Engine) -> None:

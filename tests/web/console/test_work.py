@@ -15,8 +15,10 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cases import AgencyCallback, Decision, DecisionCode, NamedFee, Notice, read_money
+from gateway.errors import NO_ROOM, GatewayError
 from gateway.hub import apply_call_back
 from gateway.hub.completion import operator_actions
+from gateway.hub.submissions import application_forms
 from gateway.store import WorkCursor, WorkFilter, WorkTab, payloads, write_transaction
 from gateway.web.console.work.work_pages import _read_work_cursor, format_work_cursor
 from tests.flows.craft import all_of, reference, supplement, without
@@ -50,6 +52,24 @@ def test_new_work_shows_number_applicant_goods_and_law(officer, story):
     assert "1905320000" in page
     assert "Caramel wafers" in page
     assert story.request("NPQS").number not in page
+
+
+def test_work_whose_calls_are_not_reached_now_is_listed_without_goods(
+    officer: Browser, story: Story, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with write_transaction(story.house.engine) as conn:
+        conn.exec_driver_sql("DELETE FROM application_summaries")
+
+    def be_away(*_: object) -> bytes:
+        raise GatewayError(NO_ROOM, "the store of large payloads is not reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(application_forms, "payloads", SimpleNamespace(get_payload_octets=be_away))
+        page = officer.get("/console/work").text
+    assert story.request("KFDA").number in page
+    assert "Caramel wafers" not in page
+    assert "the work list lacks summaries: GW806" in caplog.text
+    assert "Caramel wafers" in officer.get("/console/work").text
 
 
 @pytest.mark.long

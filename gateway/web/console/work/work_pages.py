@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from sqlalchemy import Connection
 from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.accounts import Right
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, find_resource_problem
 from gateway.hub import ApplicationForm, SentAttachment, list_application_history, refresh_summaries
 from gateway.store import (
     AccountRow,
@@ -56,6 +57,8 @@ from gateway.web.console.work.act_pages import (
     load_application,
 )
 from gateway.web.officers import ApplicationView, list_act_views
+
+_log = logging.getLogger(__name__)
 
 pages: Final = Blueprint("work", __name__, url_prefix="/console")
 
@@ -188,9 +191,19 @@ def _answer_list() -> AnyResponse | str:
 
 
 def _list_rows(conn: Connection, criteria: WorkFilter) -> Sequence[WorkRow]:
-    """Return the rows of a page; the summaries that are missing are read from the calls first."""
+    """Return the rows of a page; the summaries that are missing are read from the calls first.
+
+    Where the octets of calls are not reached now, their rows are shown without summaries.
+    """
     rows = work_lists.list_work(conn, criteria)
-    if refresh_summaries(services.hub, conn, [row.id for row in rows]):
+    try:
+        has_new_summaries = refresh_summaries(services.hub, conn, [row.id for row in rows]) > 0
+    except GatewayError as problem:
+        if find_resource_problem(problem) is None:
+            raise
+        _log.warning("the work list lacks summaries: %s", problem)
+        has_new_summaries = True
+    if has_new_summaries:
         with read_transaction(services.engine) as later:
             rows = work_lists.list_work(later, criteria)
     return rows
