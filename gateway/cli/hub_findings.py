@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -25,7 +24,7 @@ from gateway.errors import (
     GatewayError,
     raise_resource_problem,
 )
-from gateway.evidence import list_subject_leaves
+from gateway.evidence import list_subject_leaves, read_leaf_data
 from gateway.hub import (
     EVERYBODY,
     ActiveTimetable,
@@ -269,10 +268,13 @@ def _list_message_algorithms(
 
 
 def _list_receipt_algorithms(conn: Connection, partner: str, pmode: PMode) -> tuple[str, ...]:
-    """Return the algorithms of the newest receipt of a partner that are not agreed, from its evidence."""
+    """Return the algorithms of the newest receipt of a partner that are not agreed, from its evidence.
+
+    Raises GW805 for a broken leaf of it.
+    """
     newest = messages.find_newest_receipted(conn, partner, pmode.id)
     leaves = () if newest is None else list_subject_leaves(conn, "delivery", newest)
-    algorithms = [json.loads(leaf.data).get("algorithms", "") for leaf in leaves if leaf.kind == "NRR"]
+    algorithms = [str(read_leaf_data(leaf).get("algorithms", "")) for leaf in leaves if leaf.kind == "NRR"]
     return tuple(algorithms[-1].split()) if algorithms else ()
 
 

@@ -1,13 +1,11 @@
 from . import tree_heads as tree_heads
-from .evidence_log import canonicalize_json as canonicalize_json
-from .evidence_log import encode_leaf as encode_leaf
-from .evidence_log import hash_leaf as hash_leaf
 from .evidence_log import list_subject_leaves as list_subject_leaves
 from .evidence_log import record_evidence as record_evidence
 from .evidence_readers import OPERATOR as OPERATOR
 from .evidence_readers import PARTY_FIELDS as PARTY_FIELDS
 from .evidence_readers import PARTY_OWN_FIELDS as PARTY_OWN_FIELDS
 from .evidence_readers import EvidenceReader as EvidenceReader
+from .evidence_readers import is_visible_whole as is_visible_whole
 from .evidence_readers import select_visible_fields as select_visible_fields
 from .evidence_verification import TrustedEvidence as TrustedEvidence
 from .evidence_verification import VerificationReport as VerificationReport
@@ -17,6 +15,10 @@ from .inclusion_proofs import VerifiedProof as VerifiedProof
 from .inclusion_proofs import make_proof as make_proof
 from .inclusion_proofs import parse_head_text as parse_head_text
 from .inclusion_proofs import verify_proof as verify_proof
+from .leaf_encoding import canonicalize_json as canonicalize_json
+from .leaf_encoding import encode_leaf as encode_leaf
+from .leaf_encoding import hash_leaf as hash_leaf
+from .leaf_encoding import read_leaf_data as read_leaf_data
 from .rows.message_rows import describe_stored_answer as describe_stored_answer
 from .rows.message_rows import describe_stored_message as describe_stored_message
 from .rows.register_rows import REGISTER_KEYS as REGISTER_KEYS
@@ -45,5 +47,4 @@ from .verdict_revalidation import RevalidatedVerdict as RevalidatedVerdict
 from .verdict_revalidation import VerdictReference as VerdictReference
 from .verdict_revalidation import find_named_verdict as find_named_verdict
 from .verdict_revalidation import list_verdict_references as list_verdict_references
-from .verdict_revalidation import read_leaf_data as read_leaf_data
 from .verdict_revalidation import revalidate_verdict as revalidate_verdict

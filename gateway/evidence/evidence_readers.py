@@ -6,12 +6,13 @@ be verified. A kind without a row here is shown to operators alone.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.errors import EVIDENCE_BROKEN, GatewayError
+from gateway.evidence.leaf_encoding import read_leaf_data
 from gateway.store import EvidenceRow
 
 #: The size of a salt: 128 random bits, which cannot be guessed.
@@ -122,8 +123,16 @@ def salt_hidden_data(kind: str, subject_type: str, data: Mapping[str, Any]) -> M
 
 
 def select_visible_fields(leaf: EvidenceRow, reader: EvidenceReader) -> dict[str, Any] | None:
-    """Return the fields of a leaf's data that a reader may see; None if the reader sees only its hash."""
-    data: dict[str, Any] = json.loads(leaf.data)
+    """Return the fields of a leaf's data that a reader may see; None if the reader sees only its hash.
+
+    A broken leaf is seen by nobody: only its hash is left of it.
+    """
+    try:
+        data = read_leaf_data(leaf)
+    except GatewayError as broken:
+        if broken.problem is not EVIDENCE_BROKEN:
+            raise
+        return None
     if reader.party is None:
         return data
     visible_fields = PARTY_FIELDS.get(leaf.kind, _NO_FIELDS)
@@ -132,3 +141,9 @@ def select_visible_fields(leaf: EvidenceRow, reader: EvidenceReader) -> dict[str
     if data.get("party") == reader.party:
         visible_fields |= PARTY_OWN_FIELDS.get(leaf.kind, _NO_FIELDS)
     return {name: field for name, field in data.items() if name in visible_fields}
+
+
+def is_visible_whole(leaf: EvidenceRow, reader: EvidenceReader) -> bool:
+    """Return whether a reader may see all fields of a leaf; nobody sees a broken one."""
+    fields = select_visible_fields(leaf, reader)
+    return fields is not None and fields == select_visible_fields(leaf, OPERATOR)

@@ -21,9 +21,10 @@ from gateway.evidence.inclusion_proofs import (
     verify_head_signature,
     verify_time_stamp,
 )
+from gateway.evidence.leaf_encoding import read_leaf_data
 from gateway.evidence.merkle_tree import EMPTY, MerkleTree
 from gateway.evidence.tree_heads import MOST_LEAVES, list_heads, visit_sealed_leaves
-from gateway.evidence.verdict_revalidation import check_verdict_row, list_named_verdicts, read_leaf_data
+from gateway.evidence.verdict_revalidation import check_verdict_row, list_named_verdicts
 from gateway.pki import Certificate, list_named_digests
 from gateway.store import EvidenceRow, SealRow, VerdictRow, payloads, read_transaction
 from gateway.store import time_stamps as stamps
@@ -141,11 +142,17 @@ class _LeafVerifier:
         except GatewayError as changed:
             location = f"evidence {row.seq or f'row {row.id}'}"
             raise _make_evidence_error("a leaf does not match its hash", location) from changed
-        self.named_verdicts.update(list_named_verdicts(leaf_data))
+        try:
+            self.named_verdicts.update(list_named_verdicts(leaf_data))
+            if row.kind == "purged":
+                self.removed_digests.update(leaf_data["digests"])
+        except (LookupError, RecursionError, TypeError) as unreadable:
+            location = f"evidence {row.seq or f'row {row.id}'}"
+            raise _make_evidence_error(
+                f"its data are not those of a leaf {row.kind}", location
+            ) from unreadable
         if row.kind in _OCTET_KINDS and row.digest:
             self.stored_digests.add(row.digest)
-        if row.kind == "purged":
-            self.removed_digests.update(leaf_data["digests"])
         if row.kind == "verdict":
             self.written_verdicts.add(row.subject_id)
 
@@ -290,7 +297,7 @@ def _require_removal_leaves(
         newest_first = select(evidence).where(evidence.c.kind == "purged").order_by(evidence.c.id.desc())
         with read_transaction(engine) as conn:
             for row in conn.execute(newest_first).yield_per(100):
-                unexplained_digests -= {*read_leaf_data(row)["digests"]} - {*lasting_digests}
+                unexplained_digests -= {*read_leaf_data(row).get("digests", ())} - {*lasting_digests}
                 if not unexplained_digests:
                     break
     if unexplained_digests:

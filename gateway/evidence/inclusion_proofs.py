@@ -20,8 +20,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from gateway.errors import EVIDENCE_BROKEN, EVIDENCE_NOT_SEALED, MISUSE, GatewayError
-from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
-from gateway.evidence.evidence_readers import EvidenceReader, select_visible_fields
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence.evidence_readers import EvidenceReader, is_visible_whole
+from gateway.evidence.leaf_encoding import encode_leaf, hash_leaf
 from gateway.evidence.merkle_tree import compute_audit_path, compute_path_root
 from gateway.evidence.tree_heads import list_heads
 from gateway.pki import (
@@ -133,7 +134,7 @@ def make_proof(
 ) -> dict[str, Any]:
     """Return the proof of one subject, under the first stamped head that covers all its sealed leaves.
 
-    A leaf that the reader does not see whole is proved by its hash, under ``withheld_leaves``.
+    A leaf that the reader does not see whole, or that is broken, is proved by its hash, under ``withheld``.
     Raises GW809 where no leaf about it is under any head yet, GW808 where there is no leaf about it.
     """
     subject = f"{subject_type} {subject_id}"[:80]
@@ -168,7 +169,7 @@ def make_proof(
             "place": sequence,
             "path": [step.hex() for step in compute_audit_path(sequence - 1, hashes)],
         }
-        if select_visible_fields(row, reader) == json.loads(row.data):
+        if is_visible_whole(row, reader):
             visible_leaves.append(inclusion | {"leaf": encode_leaf(read_columns(row)).decode()})
         else:
             withheld_leaves.append(inclusion | {"hash": row.leaf_hash})

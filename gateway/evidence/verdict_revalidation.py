@@ -7,7 +7,6 @@ by that of the leaf of evidence that was written with it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,14 +15,14 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.errors import EVIDENCE_BROKEN, GatewayError
-from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
+from gateway.evidence.evidence_log import list_subject_leaves
+from gateway.evidence.leaf_encoding import read_leaf_data
 from gateway.pki import Verdict, VerdictMaterial, list_differences, load_material, repeat_validation
 from gateway.store import (
     EvidenceRow,
     MessageRow,
     VerdictRow,
     payloads,
-    read_columns,
     read_row_number,
     verdicts,
 )
@@ -84,10 +83,10 @@ def check_verdict_row(conn: Connection, row: VerdictRow) -> int | None:
         raise _make_evidence_error(row, f"it has {len(leaves) or 'no'} leaves of evidence")
     (leaf,) = leaves
     leaf_data = read_leaf_data(leaf)
-    if leaf.digest != row.digest or leaf.at != row.judged_at or leaf_data["leaf"] != row.leaf_sha256:
+    if leaf.digest != row.digest or leaf.at != row.judged_at or leaf_data.get("leaf") != row.leaf_sha256:
         raise _make_evidence_error(row, "its leaf of evidence is about another one")
-    if leaf_data["until"] != row.valid_until.isoformat() or any(
-        leaf_data[n] != getattr(row, n) for n in _STATED_FIELDS
+    if leaf_data.get("until") != row.valid_until.isoformat() or any(
+        leaf_data.get(n) != getattr(row, n) for n in _STATED_FIELDS
     ):
         raise _make_evidence_error(row, "its row differs from its leaf of evidence")
     return None if leaf.seq is None else int(leaf.seq)
@@ -117,14 +116,6 @@ def _read_leaf_references(leaf: EvidenceRow) -> Iterator[VerdictReference]:
         return
     for digest in list_named_verdicts(leaf_data):
         yield VerdictReference(leaf.kind, digest, leaf.at)
-
-
-def read_leaf_data(leaf: EvidenceRow) -> dict[str, Any]:
-    """Return the data of a leaf of evidence; raises GW805 where it does not match its hash."""
-    if hash_leaf(encode_leaf(read_columns(leaf))) != leaf.leaf_hash:
-        raise GatewayError(EVIDENCE_BROKEN, "a leaf of evidence was changed", f"evidence {leaf.id}")
-    leaf_data: dict[str, Any] = json.loads(leaf.data)
-    return leaf_data
 
 
 def list_named_verdicts(data: Mapping[str, Any]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection
 
 from gateway.cases import check_hub_number, normalize_hub_number
-from gateway.evidence import list_subject_leaves
+from gateway.errors import EVIDENCE_BROKEN, GatewayError
+from gateway.evidence import list_subject_leaves, read_leaf_data
 from gateway.operations.delivery_report import (
     find_problem_text,
     read_delivery_report,
@@ -21,6 +23,7 @@ from gateway.operations.delivery_report import (
 from gateway.state_machines import CASE, CLEARANCE, DELIVERY, MESSAGE, REQUEST, StateMachine
 from gateway.store import (
     CaseRow,
+    EvidenceRow,
     MessageRow,
     RequestWithFeesRow,
     agency_requests,
@@ -85,17 +88,49 @@ def read_case_report(conn: Connection, case: CaseRow) -> dict[str, Any]:
         "customs": _read_customs_report(conn, case.id),
         "fees": describe_case_fees(conn, case.id),
         "deliveries": [read_delivery_report(conn, row) for row in deliveries.list_by_case(conn, case.id)],
-        "evidence": [read_columns(row) for row in list_subject_leaves(conn, "case", case.id)],
+        "evidence": [_describe_case_leaf(row) for row in list_subject_leaves(conn, "case", case.id)],
     }
 
 
+def _describe_case_leaf(leaf: EvidenceRow) -> dict[str, Any]:
+    """Return the columns of a leaf and its `problem`; a broken leaf has no data."""
+    leaf_content = _read_leaf_content(leaf)
+    columns = read_columns(leaf) | {"problem": leaf_content.problem}
+    return columns | {"data": None} if leaf_content.problem else columns
+
+
+@dataclass(frozen=True, slots=True)
+class _LeafContent:
+    """The data of a leaf of evidence; for a broken leaf None, and the `problem` in words."""
+
+    data: dict[str, Any] | None
+    problem: str | None
+
+
+def _read_leaf_content(leaf: EvidenceRow) -> _LeafContent:
+    """Return the data of a leaf, or why it is broken (GW805)."""
+    try:
+        return _LeafContent(read_leaf_data(leaf), None)
+    except GatewayError as broken:
+        if broken.problem is not EVIDENCE_BROKEN:
+            raise
+        return _LeafContent(None, str(broken))
+
+
 def read_message_properties(conn: Connection, message_id: int) -> list[dict[str, Any]]:
-    """Return the properties with which a message came (ebMS 3.0 §5.2.2.11), from its evidence of origin."""
-    leaves = (json.loads(leaf.data) for leaf in list_subject_leaves(conn, "message", message_id))
-    properties = (property_values for leaf in leaves for property_values in leaf.get("properties", ()))
-    return [
-        dict(zip(("name", "value", "type"), property_values, strict=True)) for property_values in properties
-    ]
+    """Return the properties with which a message came (ebMS 3.0 §5.2.2.11), from its evidence of origin.
+
+    A leaf that is broken, or that has something else in their place, states none.
+    """
+    message_properties: list[dict[str, Any]] = []
+    for leaf in list_subject_leaves(conn, "message", message_id):
+        properties = (_read_leaf_content(leaf).data or {}).get("properties", ())
+        with suppress(*_UNREADABLE):
+            message_properties += [
+                dict(zip(("name", "value", "type"), property_values, strict=True))
+                for property_values in properties
+            ]
+    return message_properties
 
 
 def _read_warnings(conn: Connection, case: CaseRow) -> list[dict[str, Any]]:
@@ -137,6 +172,8 @@ def _read_customs_report(conn: Connection, case_id: int) -> dict[str, Any]:
     return {"clearance": customs_notices.find_clearance_state(conn, case_id), "notices": notice_reports}
 
 
+#: What reading raises of values in a leaf that the gateway does not write.
+_UNREADABLE: Final = (AttributeError, LookupError, TypeError, ValueError)
 #: The document that a party has signed, by the kind of its evidence.
 _SIGNED_DOCUMENTS: Final = defaultdict(
     lambda: "submission",
@@ -145,14 +182,28 @@ _SIGNED_DOCUMENTS: Final = defaultdict(
 
 
 def list_signer_admissions(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the signer of each submission of a case, and the way in which it was admitted."""
+    """Yield the signer of each submission of a case, and the way in which it was admitted.
+
+    For a broken leaf its problem is yielded.
+    """
     for leaf in evidence:
+        if leaf["problem"]:
+            yield f"{leaf['kind']}: {leaf['problem']}"
+            continue
         leaf_fields = json.loads(leaf["data"])
-        admission = leaf_fields.get("admitted")
-        if admission:
-            levels = f" as {', '.join(admission['levels'])}" if admission.get("levels") else ""
-            signer_text = f"{_SIGNED_DOCUMENTS[leaf['kind']]} signed by {leaf_fields['signer']}"
-            yield f"{signer_text}, admitted by {admission['mode']}{levels}: {admission['source']}"
+        if leaf_fields.get("admitted"):
+            try:
+                yield _describe_admission(leaf["kind"], leaf_fields)
+            except _UNREADABLE:
+                yield f"{leaf['kind']}: evidence {leaf['id']} has no readable admission"
+
+
+def _describe_admission(kind: str, leaf_fields: Mapping[str, Any]) -> str:
+    """Return the signer of a submission, and the way in which it was admitted."""
+    admission = leaf_fields["admitted"]
+    levels = f" as {', '.join(admission['levels'])}" if admission.get("levels") else ""
+    signer_text = f"{_SIGNED_DOCUMENTS[kind]} signed by {leaf_fields['signer']}"
+    return f"{signer_text}, admitted by {admission['mode']}{levels}: {admission['source']}"
 
 
 def find_message(conn: Connection, row_id_or_message_id: str) -> MessageRow | None:
@@ -191,7 +242,7 @@ def read_message_report(conn: Connection, message_row: MessageRow) -> dict[str, 
         "fragments": _read_fragment_group(conn, message_row.id),
         "transitions": transition_columns,
         "evidence": [
-            {"kind": leaf.kind, "at": leaf.at, "data": json.loads(leaf.data)} for leaf in evidence_leaves
+            {"kind": leaf.kind, "at": leaf.at, **asdict(_read_leaf_content(leaf))} for leaf in evidence_leaves
         ],
     }
 

@@ -138,8 +138,15 @@ def compare_register(conn: Connection, findings: RowFindings) -> None:
     The transaction must see one state of the database.
     """
     stated_register = _StatedRegister(list_account_keys(conn))
-    for leaf in list_register_leaves(conn):
-        stated_register.add_leaf(leaf)
+    for leaf in list_register_leaves(conn, findings):
+        try:
+            stated_register.add_leaf(leaf)
+        except UNREADABLE as problem:
+            # Its data is a JSON object with other fields or values than those of its kind.
+            if not is_unreadable(problem):
+                raise
+            detail = f"its data are not those of a leaf {leaf.kind}: {describe_unreadable(problem)}"
+            findings.add_broken_leaf(leaf.id, detail)
     for table in REGISTER_KEYS:
         stated_rows = stated_register.rows[table]
         must_be_stated = stated_register.is_complete and table not in stated_register.unclear_tables

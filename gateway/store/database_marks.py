@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
-from gateway.errors import DATABASE_HELD, MISUSE, GatewayError
+from gateway.errors import DATABASE_HELD, EVIDENCE_BROKEN, MISUSE, GatewayError
 from gateway.file_owner import open_owned_file
 from gateway.store.disk_reserve import InsufficientStorageError
 from gateway.store.transitions import evidence
@@ -88,18 +88,34 @@ class DatabaseMark:
 
 
 def list_generations(conn: Connection) -> tuple[Generation, ...]:
-    """Return the generations after the first, in their order."""
-    generation_query = select(evidence.c.data).where(evidence.c.subject_type == _SUBJECT)
-    rows = [json.loads(text) for text in conn.execute(generation_query.order_by(evidence.c.id)).scalars()]
-    return tuple(
-        Generation(
-            row["generation"],
-            row["after_message"],
-            row["shift"],
+    """Return the generations after the first, in their order; raises GW805 where one cannot be read.
+
+    Without one of them, numbers of cases could be given a second time.
+    """
+    query = select(evidence.c.id, evidence.c.data).where(evidence.c.subject_type == _SUBJECT)
+    return tuple(_read_generation(row.id, row.data) for row in conn.execute(query.order_by(evidence.c.id)))
+
+
+def _read_generation(leaf_id: int, text: str) -> Generation:
+    """Return the generation that the data of a leaf states; raises GW805 where it states none."""
+    with _refuse_other_data(leaf_id):
+        row = json.loads(text)
+        return Generation(
+            int(row["generation"]),
+            int(row["after_message"]),
+            int(row["shift"]),
             frozenset(head.get("root", "") for head in row.get("heads", ()) if head["verdict"] != "kept"),
         )
-        for row in rows
-    )
+
+
+@contextmanager
+def _refuse_other_data(leaf_id: int) -> Iterator[None]:
+    """Raise GW805 where the data of a leaf about the database are not as the gateway writes them."""
+    try:
+        yield
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as problem:
+        detail = "the data of a leaf about the database cannot be read"
+        raise GatewayError(EVIDENCE_BROKEN, detail, f"evidence {leaf_id}") from problem
 
 
 def find_number_shift(generations: tuple[Generation, ...], message_id: int) -> int:
@@ -122,14 +138,18 @@ def has_newer_generation(conn: Connection, mark: DatabaseMark) -> bool:
 def identify_database(conn: Connection) -> str | None:
     """Return the hash of the first leaf, which no database of another hub has; None without evidence.
 
-    A database that was empty when an operator confirmed its restore has the hash of its mark.
+    A database that was empty when an operator confirmed its restore has the hash of its mark. Raises GW805
+    where the leaf of this restore cannot be read.
     """
-    columns = (evidence.c.leaf_hash, evidence.c.subject_type, evidence.c.data)
+    columns = (evidence.c.id, evidence.c.leaf_hash, evidence.c.subject_type, evidence.c.data)
     first = conn.execute(select(*columns).order_by(evidence.c.id).limit(1)).first()
     if first is None:
         return None
-    mark = json.loads(first.data).get("mark") if first.subject_type == _SUBJECT else None
-    return str(first.leaf_hash if mark is None else mark["database"])
+    if first.subject_type != _SUBJECT:
+        return str(first.leaf_hash)
+    with _refuse_other_data(first.id):
+        mark = json.loads(first.data).get("mark")
+        return str(first.leaf_hash if mark is None else mark["database"])
 
 
 def find_mark_problem(conn: Connection, mark: DatabaseMark) -> GatewayError | None:

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import Engine, update
 
 from gateway.cli import main
-from gateway.evidence import record_evidence
+from gateway.evidence import list_subject_leaves, record_evidence
 from gateway.store import make_engine, read_transaction, time_stamps, write_transaction
+from gateway.store.transitions import evidence
 from gateway_conformance.pki import CertificateOrder, issue_certificate
 from tests.kit import tables
 from tests.kit.gateway import RunningGateway
@@ -202,4 +203,58 @@ def test_a_row_that_was_changed_by_sql_is_named(house: LiveHouse, capsys: Print)
     assert "messages 1: its content is not what evidence row " in told.out
     assert "(1 of 1 messages, 1 of 1 cases, 0 of 0 requirements): 2 differences" in told.out
     assert "GW805 2 rows differ from the evidence; the first: " in told.err
+    engine.dispose()
+
+
+def test_a_proof_beside_a_changed_leaf_is_written_and_it_is_told(house: LiveHouse, capsys: Print) -> None:
+    recorded(house)
+    home, proof = ("--home", str(house.home)), house.home.parent / "proof.json"
+    assert main(["evidence", "seal", "--now", *home]) == 0
+    engine = make_engine(house.database_url)
+    with write_transaction(engine) as conn:
+        conn.execute(update(evidence).where(evidence.c.kind == "sent").values(data="[1]"))
+    engine.dispose()
+    assert main(["evidence", "prove", "message", "1", "--to", str(proof), *home]) == 1
+    assert "GW805 the proof has only the hash of 1 leaf" in capsys.readouterr().err
+    signer = str(house.home / "pki" / "hub.cert.pem")
+    status, judged = said(capsys, "evidence", "verify", str(proof), "--json", "--signer", signer)
+    assert (status, [each["kind"] for each in judged["leaves"]]) == (0, ["forwarded", "closed"])
+    assert len(judged["withheld"]) == 1
+
+
+def test_rows_are_compared_beside_a_leaf_with_other_fields(house: LiveHouse, capsys: Print) -> None:
+    """Its hash is made anew, too: only its own fields show that it is none of the gateway."""
+    engine = make_engine(house.database_url)
+    Story(engine).submit()
+    with write_transaction(engine) as conn:
+        record_evidence(conn, "purged", "message", 1, None, {"digests": 1}, datetime.now(UTC))
+        conn.execute(update(tables.messages).values(from_party="broker2"))
+    assert main(["evidence", "check", "--home", str(house.home)]) == 1
+    told = capsys.readouterr()
+    assert "messages 1: its content is not what evidence row " in told.out
+    assert "GW805 its data are not those of a leaf purged" in told.err
+    engine.dispose()
+
+
+def test_rows_are_compared_beside_evidence_that_is_broken(house: LiveHouse, capsys: Print) -> None:
+    home = ("--home", str(house.home))
+    engine = make_engine(house.database_url)
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    with write_transaction(engine) as conn:
+        broken = list_subject_leaves(conn, "case", story.case().id)[0].id
+        conn.execute(update(evidence).where(evidence.c.id == broken).values(data="no JSON"))
+        conn.execute(update(tables.messages).values(from_party="broker2"))
+    status, report = said(capsys, "evidence", "check", "--json", *home)
+    assert status == 1
+    assert "leaves" not in report
+    rows = {(each["table"], each["row"]) for each in report["rows"]["differences"]}
+    assert {("evidence", str(broken)), ("messages", "1")} <= rows
+    assert main(["evidence", "check", *home]) == 1
+    told = capsys.readouterr()
+    assert f"evidence {broken}: the data of a leaf of evidence is no JSON object" in told.out
+    assert "messages 1: its content is not what evidence row " in told.out
+    assert "all digests match" not in told.out
+    assert "GW805 a leaf does not match its hash" in told.err
     engine.dispose()

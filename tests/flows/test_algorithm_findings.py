@@ -13,6 +13,7 @@ from gateway.config import Settings
 from gateway.hub import RegisterSnapshot
 from gateway.operations import load_unchecked_agreement
 from gateway.store import write_transaction
+from gateway.store.transitions import evidence
 from gateway.xmlsec.algorithms import ECDSA_SHA256, RSA_SHA256
 from tests.flows.craft import without_applications
 from tests.kit.databases import BOTH
@@ -81,3 +82,14 @@ def test_a_partner_whose_receipts_are_by_another_algorithm_is_named(engine: Engi
     signed = [words.partition(" by ")[0] for words in found]
     assert signed == ["party broker1 signs messages", "party broker1 signs receipts"]
     assert f"by {ECDSA_SHA256}, and P-Mode broker1-result names {RSA_SHA256}: the next version" in found[1]
+
+
+def test_a_receipt_whose_evidence_is_broken_hides_no_other_finding(engine: Engine) -> None:
+    terms = f"    signature_algorithm: {RSA_SHA256}\n    sign: true".encode()
+    story = Story(engine, customs=False, agreement=AGREEMENT.replace(b"    sign: true", terms))
+    story.submit(story.submission(without_applications), attach=False)
+    story.tick()
+    with write_transaction(engine) as conn:
+        conn.execute(evidence.update().where(evidence.c.kind == "NRR").values(data="no JSON"))
+    found = list(find_algorithm_warnings(Settings(), story.hub, story.hub.refresh_snapshot()))
+    assert [words.partition(" by ")[0] for words in found] == ["party broker1 signs messages"]

@@ -7,6 +7,7 @@ import logging
 import pytest
 from sqlalchemy import Engine, delete, select, update
 
+from gateway.evidence import list_subject_leaves, record_register_leaf
 from gateway.operations import compare_rows, log_changed_rows, state_register_once
 from gateway.store import read_transaction, write_transaction
 from gateway.store.parties import certificates, parties
@@ -68,6 +69,26 @@ def test_many_differences_are_logged_as_a_number(
     with caplog.at_level(logging.ERROR):
         log_changed_rows(engine)
     assert [record.getMessage()[:9] for record in caplog.records] == ["a row dif", "a row dif", "3 rows di"]
+
+
+@BOTH
+@pytest.mark.parametrize("data", ["no JSON", "[1]", "7", '{"stored":[1]}', '{"stored":{"parties":1}}'])
+def test_a_leaf_of_the_register_without_readable_data_hides_no_changed_row(
+    engine: Engine, caplog: pytest.LogCaptureFixture, data: str
+) -> None:
+    story = Story(engine)
+    story.submit()
+    state_register_once(engine, NOW)
+    with write_transaction(engine) as conn:
+        record_register_leaf(conn, "register", "register", "party KFDA", None, {"verb": "v"}, NOW)
+        (leaf,) = list_subject_leaves(conn, "register", "party KFDA")
+        conn.execute(update(evidence).where(evidence.c.id == leaf.id).values(data=data))
+        conn.execute(update(parties).where(parties.c.id == "NPQS").values(status="SUSPENDED"))
+        conn.execute(update(tables.messages).values(from_party="broker2"))
+    assert list_differences(engine) == {("evidence", str(leaf.id)), ("parties", "NPQS"), ("messages", "1")}
+    with caplog.at_level(logging.ERROR):
+        log_changed_rows(engine)
+    assert [vars(record)["table"] for record in caplog.records] == ["messages", "evidence", "parties"]
 
 
 @BOTH

@@ -32,7 +32,7 @@ from gateway.store import (
     run_in_group_commit,
     write_transaction,
 )
-from gateway.store.database_marks import make_missing_error, write_mark_file
+from gateway.store.database_marks import list_generations, make_missing_error, write_mark_file
 from gateway.store.transitions import evidence
 from tests.kit.backups import back_up, restore
 
@@ -579,6 +579,15 @@ def test_a_first_row_that_is_committed_after_others_is_of_the_same_database(
     keep_database_mark(again)
     assert read_mark_file(mark).leaf == 3  # type: ignore[union-attr]
     again.dispose()
+
+
+@pytest.mark.parametrize("data", ["no JSON", "[1]", "7", "{}", '{"generation":"x"}'])
+def test_a_generation_that_cannot_be_read_is_broken_evidence(working: Engine, data: str) -> None:
+    begin_generation(working, 2, 7, 10_000_000)
+    with write_transaction(working) as conn:
+        conn.execute(evidence.update().values(data=data))
+    with read_transaction(working) as conn, pytest.raises(GatewayError, match=r"GW805 .* at evidence 1"):
+        list_generations(conn)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage"])

@@ -198,6 +198,23 @@ def test_a_broken_proof_of_a_bundle_is_not_told_as_not_yet_sealed(
         make_case_bundle(conn, inside.story.case(), EvidenceReader("broker1"))
 
 
+@pytest.mark.parametrize("data", ["no JSON", "[1]", "7", '{"changed":1}'])
+def test_of_a_broken_leaf_everybody_gets_the_hash_and_all_others(inside: Inside, data: str) -> None:
+    engine = inside.story.house.engine
+    broken = next(leaf for leaf in inside.list_leaves() if leaf.kind == "admitted")
+    with write_transaction(engine) as conn:
+        conn.execute(evidence.update().where(evidence.c.id == broken.id).values(data=data))
+    broker = Api(inside.story.hub).client("broker1")
+    answer = broker.get(f"cases/{inside.number}/evidence").json
+    assert {one["leaf_hash"] for one in answer["withheld"]} == {broken.leaf_hash, *inside.list_hidden()}
+    assert {"decided", "reply"} <= {one["kind"] for one in answer["records"]}
+    with read_transaction(engine) as conn:
+        proof = verify_proof(make_proof(conn, "case", broken.subject_id, OPERATOR))
+    assert proof.withheld == (broken.leaf_hash,)
+    assert "decided" in {leaf["kind"] for leaf in proof.leaves}
+    assert broker.get(f"cases/{inside.number}/evidence/bundle").status_code == 200
+
+
 @pytest.mark.long
 @in_turn
 def test_a_changed_hash_of_a_withheld_leaf_is_found(inside: Inside) -> None:

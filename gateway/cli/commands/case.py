@@ -338,8 +338,8 @@ def _print_message_report(report: dict[str, Any]) -> None:
     for line in list_transition_lines(report["transitions"]):
         print_line(f"  {line}")
     for proof in report["evidence"]:
-        data_json = json.dumps(proof["data"], ensure_ascii=False)
-        print_line(f"  evidence {proof['kind']}  {format_value(proof['at'])}  {data_json}")
+        data_text = proof["problem"] or json.dumps(proof["data"], ensure_ascii=False)
+        print_line(f"  evidence {proof['kind']}  {format_value(proof['at'])}  {data_text}")
 
 
 def _describe_fragments(group: dict[str, Any]) -> str:

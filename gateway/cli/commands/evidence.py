@@ -34,7 +34,7 @@ from gateway.cli.result_output import (
 from gateway.cli.shared_options import FILE, changing_verb, home_verb, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.errors import CERTIFICATE_UNTRUSTED, MISUSE, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, MISUSE, GatewayError
 from gateway.evidence import (
     OPERATOR,
     TimeStampAuthorities,
@@ -106,12 +106,23 @@ def _describe_head(row: dict[str, Any], stamps: Sequence[Any]) -> dict[str, Any]
 @click.argument("number", help="the row number of the object, or its name in the evidence")
 @click.option("--to", type=FILE, metavar="FILE", help="write to a file")
 def write_proof(arguments: Arguments) -> None:
-    """Write the proof of the evidence about one object, to a file or to standard output."""
+    """Write the proof of the evidence about one object, to a file or to standard output.
+
+    Raises GW805, after that, where a leaf about it was changed: the proof has only its hash.
+    """
     with read_database(arguments, promises=True) as conn:
         document = make_proof(conn, arguments.subject, arguments.number, OPERATOR)
     if arguments.to is None:
         print_json(document, indent=1)
-        return
+    else:
+        _write_proof_file(arguments, document)
+    if document["withheld"]:
+        leaves = format_count(len(document["withheld"]), "leaf", "leaves")
+        detail = f"the proof has only the hash of {leaves}, as the database has other content"
+        raise GatewayError(EVIDENCE_BROKEN, detail, f"{arguments.subject} {arguments.number}"[:80])
+
+
+def _write_proof_file(arguments: Arguments, document: dict[str, Any]) -> None:
     text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
     write_file(arguments.to, text.encode())
     if arguments.json:

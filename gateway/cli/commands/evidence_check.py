@@ -50,14 +50,20 @@ def check_evidence(arguments: Arguments) -> int:
         check_database_file(get_database_state(engine).damage)
     recomputed = _recompute_evidence(arguments, heads)
     verification, waiting_since = recomputed.verification, recomputed.waiting_since
-    is_covered = not verification.leaves or max(verification.vouched, verification.stamped) > 0
     if arguments.json:
         rows = describe_row_findings(recomputed.rows)
-        print_json({**asdict(verification), "waiting_since": waiting_since, "rows": rows})
+        report = {} if verification is None else asdict(verification)
+        print_json({**report, "waiting_since": waiting_since, "rows": rows})
     else:
-        _print_check_report(verification, waiting_since)
+        if verification is not None:
+            _print_check_report(verification, waiting_since)
         _print_row_findings(recomputed.rows)
+    if recomputed.fault is not None:
+        raise recomputed.fault
     _demand_equal_rows(recomputed.rows)
+    is_covered = (
+        verification is None or not verification.leaves or max(verification.vouched, verification.stamped) > 0
+    )
     return 0 if is_covered else 1
 
 
@@ -65,12 +71,14 @@ def check_evidence(arguments: Arguments) -> int:
 class _RecomputedEvidence:
     """The report of one recomputing, with what the comparison of the rows has shown.
 
-    `waiting_since` is since when evidence waits for a time stamp; None if none waits.
+    `waiting_since` is since when evidence waits for a time stamp; None if none waits. Where the evidence is
+    broken, `fault` is the GW805 of that, and there is no verification.
     """
 
-    verification: VerificationReport
+    verification: VerificationReport | None
     waiting_since: datetime | None
     rows: RowFindings
+    fault: GatewayError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,9 @@ class _UntrustedEvidence:
 
 
 def _recompute_evidence(arguments: Arguments, heads: tuple[str, ...]) -> _RecomputedEvidence:
-    """Recompute the evidence, and trust whom the settings name now; raise the problem that is found.
+    """Recompute the evidence, and trust whom the settings name now.
+
+    A GW805 of the evidence is returned with the rest; any other problem is raised.
 
     On GW205 the settings and keys are read again; if they name others now, it is recomputed once more. For a
     hub that was restarted with a new key may have sealed a head after they were read the first time.
@@ -110,13 +120,20 @@ def _read_trusted_evidence(hub: Hub, arguments: Arguments, heads: tuple[str, ...
 
 
 def _recompute_trusted_evidence(hub: Hub, trusted: TrustedEvidence, share: int | None) -> _RecomputedEvidence:
+    """Recompute the evidence, and compare the rows with it also where it is broken."""
     with read_transaction(hub.engine) as conn:
+        verification, fault = None, None
         with show_progress("recomputing the evidence"):
-            verification = verify_all_evidence(conn, trusted)
+            try:
+                verification = verify_all_evidence(conn, trusted)
+            except GatewayError as problem:
+                if problem.problem is not EVIDENCE_BROKEN:
+                    raise
+                fault = problem
         with show_progress("comparing the rows with the evidence"):
             rows = compare_rows(conn, share)
         waiting_since = time_stamps.find_unstamped_since(conn) if hub.stamping is not None else None
-    return _RecomputedEvidence(verification, waiting_since, rows)
+    return _RecomputedEvidence(verification, waiting_since, rows, fault)
 
 
 def _print_check_report(report: VerificationReport, waiting_since: datetime | None) -> None:

@@ -55,7 +55,7 @@ _PORTION: Final = 500
 
 def compare_cases(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare cases (row ids) with their applications, notices and decisions; add what differs."""
-    case_leaves = list_leaves_by_subject(conn, "case", ids)
+    case_leaves = list_leaves_by_subject(conn, "case", ids, findings)
     requests: dict[int, list[AgencyRequestRow]] = defaultdict(list)
     r = agency_requests.agency_requests.c
     query = select(agency_requests.agency_requests).where(r.case_id.in_(ids)).order_by(r.id)
@@ -65,7 +65,7 @@ def compare_cases(conn: Connection, ids: Sequence[int], findings: RowFindings) -
     request_leaves: dict[str, list[Leaf]] = {}
     for start in range(0, len(request_ids), _PORTION):
         portion = request_ids[start : start + _PORTION]
-        request_leaves |= list_leaves_by_subject(conn, "request", portion)
+        request_leaves |= list_leaves_by_subject(conn, "request", portion, findings)
     notice_rows = read_notice_rows(conn, ids)
     case_rows: Sequence[CaseRow] = conn.execute(select(cases.cases).where(cases.cases.c.id.in_(ids))).all()
     for case in case_rows:

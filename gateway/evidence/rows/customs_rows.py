@@ -20,7 +20,7 @@ COMPARED: Final[tuple[ComparedTable, ...]] = (
 def compare_customs_notices(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare the notices of customs about cases (row ids) with evidence; add to `findings`."""
     leaves: dict[str, Leaf] = {}
-    for about_case in list_leaves_by_subject(conn, "case", ids).values():
+    for about_case in list_leaves_by_subject(conn, "case", ids, findings).values():
         leaves |= {leaf.data["number"]: leaf for leaf in about_case if leaf.kind == "customs_notice"}
     table = customs_notices.customs_notices
     query = select(table).where(table.c.case_id.in_(ids))

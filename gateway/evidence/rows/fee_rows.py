@@ -57,7 +57,7 @@ def compare_fees(conn: Connection, ids: Sequence[int], findings: RowFindings) ->
     of_cases = select(requests.c.id).where(requests.c.case_id.in_(ids))
     request_ids = conn.execute(of_cases).scalars().all()
     leaves: dict[str, list[Leaf]] = defaultdict(list)
-    for about_request in list_leaves_by_subject(conn, "request", request_ids).values():
+    for about_request in list_leaves_by_subject(conn, "request", request_ids, findings).values():
         for leaf in about_request:
             if leaf.kind == "fee":
                 leaves[leaf.data["fee"]].append(leaf)

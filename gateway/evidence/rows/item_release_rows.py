@@ -30,7 +30,7 @@ COMPARED: Final[tuple[ComparedTable, ...]] = (
 
 def compare_item_releases(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare what cases (row ids) have taken of their parents with evidence; add to `findings`."""
-    leaves = list_leaves_by_subject(conn, "case", ids)
+    leaves = list_leaves_by_subject(conn, "case", ids, findings)
     table = item_releases.item_releases
     query = select(table).where(table.c.child_id.in_(ids)).order_by(table.c.id)
     rows: dict[int, list[ReleaseFromParentRow]] = defaultdict(list)

@@ -110,9 +110,9 @@ def compare_messages(conn: Connection, ids: Sequence[int], findings: RowFindings
     grouped = select(_FRAGMENTS.c.message, _FRAGMENTS.c.group).where(_FRAGMENTS.c.message.in_(ids))
     groups = {row.message: row.group for row in conn.execute(grouped).all()}
     evidence = _MessageEvidence(
-        list_leaves_by_subject(conn, "message", ids),
-        list_leaves_by_subject(conn, "case", case_ids),
-        list_leaves_by_subject(conn, "fragments", set(groups.values())),
+        list_leaves_by_subject(conn, "message", ids, findings),
+        list_leaves_by_subject(conn, "case", case_ids, findings),
+        list_leaves_by_subject(conn, "fragments", set(groups.values()), findings),
         groups,
     )
     stored_apart = _list_stored_digests(conn, [row.parcel_sha256 for row in rows if row.parcel is None])
@@ -207,7 +207,7 @@ def compare_messages_of_cases(conn: Connection, ids: Sequence[int], findings: Ro
     names: dict[int, set[str]] = defaultdict(set)
     for row in conn.execute(query.where(_MESSAGES.c.case_id.in_(ids))):
         names[row.case_id] |= {row.message_id, row.identity_sha256}
-    for case_id, leaves in list_leaves_by_subject(conn, "case", ids).items():
+    for case_id, leaves in list_leaves_by_subject(conn, "case", ids, findings).items():
         for leaf in leaves:
             name = leaf.data["message_id"] if leaf.kind == "NRS" else leaf.digest
             if leaf.kind in _CASE_KINDS and name not in names[int(case_id)]:

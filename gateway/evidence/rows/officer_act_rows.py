@@ -32,7 +32,7 @@ def compare_officer_acts(conn: Connection, ids: Sequence[int], findings: RowFind
     of_cases = select(requests.c.id).where(requests.c.case_id.in_(ids))
     request_ids = conn.execute(of_cases).scalars().all()
     last_steps: dict[int, Leaf] = {}
-    for about_request in list_leaves_by_subject(conn, "request", request_ids).values():
+    for about_request in list_leaves_by_subject(conn, "request", request_ids, findings).values():
         last_steps |= {leaf.data["act"]: leaf for leaf in about_request if leaf.kind == "act"}
     query = select(acts).where(acts.c.request_id.in_(request_ids))
     rows: Mapping[int, OfficerActRow] = {row.id: row for row in conn.execute(query)}

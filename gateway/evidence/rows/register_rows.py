@@ -7,7 +7,6 @@ register in a leaf of its own: from then on, no row of the register is without a
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, String, Table, cast, literal, 
 
 from gateway.evidence.evidence_log import record_evidence
 from gateway.evidence.rows.row_digests import STORED, digest_rows
-from gateway.evidence.rows.row_findings import Leaf, LeafData
+from gateway.evidence.rows.row_findings import Leaf, RowFindings
 from gateway.store import (
     AuditEntry,
     EvidenceRow,
@@ -224,11 +223,14 @@ def _list_conditions(table: Table, keys: Collection[str]) -> Iterator[ColumnElem
             yield joined.in_(some_keys)
 
 
-def list_register_leaves(conn: Connection) -> Iterator[RegisterLeaf]:
-    """Yield every leaf about a change of the register, the oldest first."""
+def list_register_leaves(conn: Connection, findings: RowFindings) -> Iterator[RegisterLeaf]:
+    """Yield every leaf about a change of the register, the oldest first.
+
+    A leaf whose data cannot be read is added to the findings, and not yielded.
+    """
     query = select(evidence).where(evidence.c.subject_type.in_(_SUBJECT_TYPES)).order_by(evidence.c.id)
     row: EvidenceRow
     for row in conn.execute(query).yield_per(_MAX_KEYS):
-        if row.kind in _LEAF_KINDS:
-            data = LeafData(json.loads(row.data))
+        data = findings.read_data(row) if row.kind in _LEAF_KINDS else None
+        if data is not None:
             yield RegisterLeaf(row.id, row.at, row.kind, row.digest, data, row.subject_id)

@@ -72,7 +72,7 @@ class _UseKey(NamedTuple):
 
 def compare_requirement_uses(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare what cases (row ids) use of certificates with evidence; add differences to `findings`."""
-    leaves = list_leaves_by_subject(conn, "case", ids)
+    leaves = list_leaves_by_subject(conn, "case", ids, findings)
     query = (
         select(_USE_TABLE, _LEDGER.c.number, _LEDGER.c.agency)
         .join(_LEDGER)
@@ -123,8 +123,8 @@ def compare_requirements(conn: Connection, ids: Sequence[int], findings: RowFind
     rows: Sequence[RequirementRow] = conn.execute(select(_LEDGER).where(_LEDGER.c.id.in_(ids))).all()
     _compare_used_quantities(conn, rows, findings)
     subjects = {f"requirement {row.number} of {row.agency}": row for row in rows}
-    registrations = list_leaves_by_subject(conn, "register", subjects)
-    replies = list_leaves_by_subject(conn, "requirement", ids)
+    registrations = list_leaves_by_subject(conn, "register", subjects, findings)
+    replies = list_leaves_by_subject(conn, "requirement", ids, findings)
     decided = _list_decided_numbers(conn, [row.number for row in rows])
     for subject, row in subjects.items():
         findings.compared[_REQUIREMENTS] += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
+from gateway.errors import EVIDENCE_BROKEN, GatewayError
+from gateway.evidence.leaf_encoding import parse_leaf_data
 from gateway.evidence.rows.row_digests import STORED, digest_rows
 from gateway.store import EvidenceRow
 from gateway.store.transitions import evidence
@@ -18,6 +19,8 @@ from gateway.store.transitions import evidence
 #: More differences are counted and not described.
 _MAX_DESCRIBED: Final = 200
 _MAX_VALUE_LENGTH: Final = 80
+#: The table in which a leaf that cannot be read is a difference.
+_EVIDENCE: Final = "evidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class RowFindings:
     """The rows compared so far, by table, and the differences.
 
     `older` counts the rows whose leaf is of a version that did not state a digest of them: of these only the
-    values that the leaf itself has were compared.
+    values that the leaf itself has were compared. `broken_leaves` says of the row of each leaf that cannot be
+    read why: each is a difference of the table `evidence`.
     """
 
     compared: Counter[str] = field(default_factory=Counter)
@@ -81,6 +85,7 @@ class RowFindings:
     differences: list[RowDifference] = field(default_factory=list)
     difference_count: int = 0
     chosen: list[ChosenRows] = field(default_factory=list)
+    broken_leaves: dict[int, str] = field(default_factory=dict)
 
     def add_difference(self, table: str, row: object, detail: str) -> None:
         """Add a difference of the row with this number or key."""
@@ -92,9 +97,28 @@ class RowFindings:
         """Add the findings of another comparison."""
         self.compared += part.compared
         self.older += part.older
-        for difference in part.differences:
+        for leaf_id, detail in part.broken_leaves.items():
+            self.add_broken_leaf(leaf_id, detail)
+        of_rows = [difference for difference in part.differences if difference.table != _EVIDENCE]
+        for difference in of_rows:
             self.add_difference(difference.table, difference.row, difference.detail)
-        self.difference_count += part.difference_count - len(part.differences)
+        self.difference_count += part.difference_count - len(part.broken_leaves) - len(of_rows)
+
+    def add_broken_leaf(self, leaf_id: int, detail: str) -> None:
+        """Add a difference of a leaf that is no evidence any more, once for all rows that it is about."""
+        if leaf_id not in self.broken_leaves:
+            self.broken_leaves[leaf_id] = detail
+            self.add_difference(_EVIDENCE, leaf_id, detail)
+
+    def read_data(self, row: EvidenceRow) -> LeafData | None:
+        """Return the data of a leaf; None, with a difference of this leaf, where they cannot be read."""
+        try:
+            return LeafData(parse_leaf_data(row))
+        except GatewayError as broken:
+            if broken.problem is not EVIDENCE_BROKEN:
+                raise
+            self.add_broken_leaf(row.id, broken.detail)
+            return None
 
     def compare_value(
         self, table: str, row: object, column: str, row_value: object, leaf: Leaf, leaf_value: object
@@ -125,9 +149,12 @@ def _shorten(value: object) -> str:
 
 
 def list_leaves_by_subject(
-    conn: Connection, subject_type: str, subject_ids: Iterable[object]
+    conn: Connection, subject_type: str, subject_ids: Iterable[object], findings: RowFindings
 ) -> Mapping[str, list[Leaf]]:
-    """Return the leaves about subjects of one type by their ids, the oldest first."""
+    """Return the leaves about subjects of one type by their ids, the oldest first.
+
+    A leaf whose data cannot be read is a difference of its own, and not among them.
+    """
     subject_texts = [str(each) for each in subject_ids]
     query = select(evidence).where(
         evidence.c.subject_type == subject_type, evidence.c.subject_id.in_(subject_texts)
@@ -135,7 +162,7 @@ def list_leaves_by_subject(
     leaves: dict[str, list[Leaf]] = defaultdict(list)
     rows: Sequence[EvidenceRow] = conn.execute(query.order_by(evidence.c.id)).all()
     for row in rows:
-        leaves[row.subject_id].append(
-            Leaf(row.id, row.at, row.kind, row.digest, LeafData(json.loads(row.data)))
-        )
+        data = findings.read_data(row)
+        if data is not None:
+            leaves[row.subject_id].append(Leaf(row.id, row.at, row.kind, row.digest, data))
     return leaves

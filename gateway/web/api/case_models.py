@@ -423,7 +423,7 @@ class EvidenceRecord(AnswerModel):
 
 
 class WithheldRecord(AnswerModel):
-    """A record that is not for the parties of the case, by the hash of its leaf."""
+    """A record that is not for the parties of the case, or that was changed in the database, by its hash."""
 
     leaf_hash: str
     sequence: int | None = Field(None, description="Its place in the tree, as soon as it has one.")
@@ -435,5 +435,6 @@ class Evidence(AnswerModel):
     case: str
     records: list[EvidenceRecord]
     withheld: list[WithheldRecord] = Field(
-        description="The other records: what the inside of an agency or of the hub is about."
+        description="The other records: what the inside of an agency or of the hub is about, and what was"
+        " changed in the database."
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.evidence import EvidenceReader, canonicalize_json, select_visible_fields
+from gateway.evidence import EvidenceReader, canonicalize_json, is_visible_whole, select_visible_fields
 from gateway.hub import read_standing_warnings
 from gateway.operations import (
     describe_case_fees,
@@ -268,15 +267,21 @@ def _list_notices(call: ApiCall) -> ApiAnswer:
     problems=(404,),
 )
 def _list_evidence(call: ApiCall) -> ApiAnswer:
-    """Answer the evidence of a case: the fields that the party may see, else only the hash of the leaf."""
+    """Answer the evidence of a case: the fields that the party may see, else only the hash of the leaf.
+
+    Of a broken leaf only the hash is answered, too.
+    """
     with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         case = _find_case(conn, call)
         rows = case_searches.list_case_evidence(conn, case.id)
-    visible_records = [(row, select_visible_fields(row, EvidenceReader(call.party))) for row in rows]
+    reader = EvidenceReader(call.party)
+    visible_records = [(row, select_visible_fields(row, reader)) for row in rows]
     return ApiAnswer(
         Evidence(
             case=case.number,
-            records=[_read_record(row, fields) for row, fields in visible_records if fields is not None],
+            records=[
+                _read_record(row, fields, reader) for row, fields in visible_records if fields is not None
+            ],
             withheld=[
                 WithheldRecord(leaf_hash=row.leaf_hash, sequence=row.seq)
                 for row, fields in visible_records
@@ -286,14 +291,14 @@ def _list_evidence(call: ApiCall) -> ApiAnswer:
     )
 
 
-def _read_record(row: EvidenceRow, fields: dict[str, Any]) -> EvidenceRecord:
+def _read_record(row: EvidenceRow, fields: dict[str, Any], reader: EvidenceReader) -> EvidenceRecord:
     """Return a record of which the caller sees these fields of its data."""
     return read_model(
         EvidenceRecord,
         row,
         subject=row.subject_type,
         data=canonicalize_json(fields),
-        complete=fields == json.loads(row.data),
+        complete=is_visible_whole(row, reader),
         sequence=row.seq,
     )
 

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from sqlalchemy import Connection
 
 from gateway.cases import Decision, OfficerAct, list_agency_only_values, restore_act
+from gateway.errors import EVIDENCE_BROKEN, GatewayError
 from gateway.hub import ApplicationFacts
 from gateway.store import AgencyRequestRow, OfficerActRow, WorkClaimRow, accounts, officer_work, payloads
 
@@ -90,8 +91,14 @@ def make_claim_view(conn: Connection, claim: WorkClaimRow) -> ClaimView:
 
 
 def read_act(conn: Connection, row: OfficerActRow) -> ActView:
-    """Return the act of a row; raises GW805 where its octets do not match its digest."""
-    return ActView(row, restore_act(json.loads(payloads.get_payload_octets(conn, row.content))))
+    """Return the act of a row; raises GW805 where its octets do not match its digest, or are no act."""
+    octets = payloads.get_payload_octets(conn, row.content)
+    try:
+        return ActView(row, restore_act(json.loads(octets)))
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as problem:
+        # The digest in the row was changed to that of other octets.
+        detail = "the octets of an act of an officer are no act"
+        raise GatewayError(EVIDENCE_BROKEN, detail, f"act {row.id}") from problem
 
 
 def list_act_views(conn: Connection, request: int) -> tuple[ActView, ...]:

@@ -231,6 +231,27 @@ def test_a_row_that_is_gone_and_one_that_was_added_are_found(engine: Engine, pla
 
 
 @BOTH
+@pytest.mark.parametrize("data", ["no JSON", "[1]", "7"])
+def test_a_leaf_without_readable_data_is_a_difference_and_hides_no_other(engine: Engine, data: str) -> None:
+    """Whichever leaf it is, it is named once; the rows of its own case and of others are compared."""
+    play_amended_case(engine)
+    read_kinds = {"case", "request", "message"}
+    leaves = [row for row in list_rows(engine, evidence) if row.subject_type in read_kinds]
+    changed, *_, last = list_rows(engine, cases)
+    for leaf in spread(leaves, 12):
+        with tampered(engine) as conn:
+            conn.execute(update(evidence).where(evidence.c.id == leaf.id).values(data=data))
+            conn.execute(
+                update(cases).where(cases.c.id.in_([changed.id, last.id])).values(declarant="somebody")
+            )
+            findings = compare(conn)
+        differences = [(each.table, each.row) for each in findings.differences]
+        assert differences.count(("evidence", str(leaf.id))) == 1, leaf
+        assert {("cases", str(changed.id)), ("cases", str(last.id))} <= {*differences}, leaf
+        assert len(differences) == findings.difference_count
+
+
+@BOTH
 @pytest.mark.parametrize("name", ["agency_requests", "decisions"])
 def test_rows_that_have_changed_places_are_found(engine: Engine, name: str) -> None:
     """What refers to one of them by its number then means the other one."""

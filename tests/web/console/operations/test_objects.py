@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from gateway.cases import NamedFee, Notice, ProviderEvent, read_money
+from gateway.cli import main
 from gateway.config import NeedSettings
+from gateway.evidence import encode_leaf, hash_leaf, list_subject_leaves
 from gateway.hub import apply_provider_event
 from gateway.store import (
     RefusalCount,
@@ -23,7 +26,9 @@ from gateway.store import (
     refusal_counts,
     write_transaction,
 )
+from gateway.store.transitions import evidence
 from tests.flows.craft import all_of, reference, without
+from tests.flows.test_told_orders import write_settings
 from tests.kit.audited import list_actions
 from tests.kit.console import Browser, Console
 from tests.kit.sent_fragments import SplitStory
@@ -79,6 +84,60 @@ def test_a_message_is_shown_with_its_signer_and_evidence(story: Story, operator:
     page = operator.get(f"/console/operations/messages/{stored.id}").text
     for words in (stored.message_id, stored.signer_sha256, "CN=broker1", "NRO", "korean-label@sample"):
         assert words in page, words
+
+
+#: What somebody past the gateway makes of the data of a leaf; the last one is data of another leaf.
+ODD_DATA = ("no JSON", "[1]", "7", "null", "[" * 9999, '{"x":"\\ud800"}', '{"admitted":1,"properties":1}')
+
+
+@pytest.mark.parametrize("data", ODD_DATA)
+def test_a_broken_leaf_is_shown_as_broken_beside_all_others(
+    story: Story, operator: Browser, tmp_path: Path, capsys: pytest.CaptureFixture[str], data: str
+) -> None:
+    story.submit()
+    story.tick()
+    (stored, *_) = story_messages(story)
+    case = story.case()
+    with write_transaction(story.house.engine) as conn:
+        broken = [
+            next(leaf for leaf in list_subject_leaves(conn, subject, number) if leaf.kind == kind)
+            for subject, number, kind in (("message", stored.id, "NRO"), ("case", case.id, "admitted"))
+        ]
+        ids = [leaf.id for leaf in broken]
+        conn.execute(update(evidence).where(evidence.c.id.in_(ids)).values(data=data))
+    for path in (f"messages/{stored.id}", f"cases/{case.number}"):
+        answer = operator.get(f"/console/operations/{path}")
+        assert answer.status_code == 200
+        assert "GW805" in answer.text
+        assert f"at evidence {ids[1]}" in answer.text
+        assert "NRO" in answer.text or "mappings" in answer.text
+    home = write_settings(story, tmp_path)
+    for words in (("message", "show", str(stored.id)), ("case", "show", case.number)):
+        assert main([*words, *home]) == 0
+        assert f"at evidence {ids[1]}" in capsys.readouterr().out
+        assert main([*words, "--json", *home]) == 0
+        shown = json.loads(capsys.readouterr().out)["evidence"]
+        assert any(leaf["data"] is None and "GW805" in leaf["problem"] for leaf in shown)
+        assert all(leaf["data"] is not None for leaf in shown if leaf["problem"] is None)
+
+
+def test_a_leaf_with_other_fields_under_its_own_hash_hides_nothing(
+    story: Story, operator: Browser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story.submit()
+    story.tick()
+    (stored, *_) = story_messages(story)
+    with write_transaction(story.house.engine) as conn:
+        for leaf in conn.execute(evidence.select()).all():
+            columns = {**leaf._mapping, "data": '{"admitted":1,"properties":1}'}
+            columns["leaf_hash"] = hash_leaf(encode_leaf(columns))
+            conn.execute(update(evidence).where(evidence.c.id == leaf.id).values(columns))
+    assert operator.get(f"/console/operations/messages/{stored.id}").status_code == 200
+    assert operator.get(f"/console/operations/cases/{story.case().number}").status_code == 200
+    home = write_settings(story, tmp_path)
+    assert main(["message", "show", str(stored.id), *home]) == 0
+    assert main(["case", "show", story.case().number, *home]) == 0
+    assert "has no readable admission" in capsys.readouterr().out
 
 
 @pytest.mark.long
