@@ -44,7 +44,7 @@ from .completion.signals import record_hop_receipt as record_hop_receipt
 from .completion.signals import record_passage_end as record_passage_end
 from .completion.standing_demands import is_cancellation_open as is_cancellation_open
 from .customs.customs_news import forward_customs_notice as forward_customs_notice
-from .customs.customs_news import read_stored_notice as read_stored_notice
+from .customs.customs_news import read_shown_notice as read_shown_notice
 from .customs.customs_reports import apply_customs_answer as apply_customs_answer
 from .customs.customs_reports import apply_customs_call as apply_customs_call
 from .customs.customs_reports import record_decision_if_late as record_decision_if_late

@@ -8,6 +8,7 @@ that has no statistics yet is counted from its first step.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, tzinfo
@@ -219,16 +220,23 @@ def _list_problem_ids(case: StatisticsCaseRow) -> set[str]:
     problems = detail.get("problems", []) if isinstance(detail, dict) else None
     entries = problems if isinstance(problems, list) else [None]
     problem_ids = [entry.get("id") if isinstance(entry, dict) else None for entry in entries]
-    if not all(isinstance(problem_id, str) for problem_id in problem_ids):
+    sound_ids = [
+        problem_id
+        for problem_id in problem_ids
+        if isinstance(problem_id, str) and _PROBLEM_ID.fullmatch(problem_id)
+    ]
+    if len(sound_ids) < len(problem_ids):
         text = "the case is counted without problems that it states in another form"
         _log.error(text, extra={"case_id": case.id})
-    return {problem_id for problem_id in problem_ids if isinstance(problem_id, str)}
+    return set(sound_ids)
 
 
 def _count_seconds(since: datetime, until: datetime) -> int:
     return max(int((until - since).total_seconds()), 0)
 
 
+#: What may be the id of a problem: any catalogue has short ones.
+_PROBLEM_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _STEPS: Final = 500
 _QUESTION_EVENTS: Final = frozenset({"ask", "supplement"})
 #: The largest number of batches that one upkeep counts; they take about a second.

@@ -161,11 +161,11 @@ def _describe_mappings(
 
 def _read_customs_report(conn: Connection, case_id: int) -> dict[str, Any]:
     """Return the state of clearance, and the notices of customs, pointing into the applicant's message."""
-    from gateway.hub import read_stored_notice
+    from gateway.hub import read_shown_notice
 
     notice_reports = []
     for row in customs_notices.list_by_case(conn, case_id):
-        notice = asdict(read_stored_notice(conn, row))
+        notice = asdict(read_shown_notice(conn, row))
         notice_reports.append(
             notice | {"kind": row.kind, "received_at": row.received_at, "delivery": row.delivery_id}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -10,8 +11,11 @@ from typing import Final, Generic, NamedTuple, TypeVar
 _Key = TypeVar("_Key")
 _Row = TypeVar("_Row")
 
-#: The seconds after which a pass ends although rows wait; the next pass goes on with them.
-_MAX_SECONDS: Final = 10.0
+#: The seconds after which a pass ends although rows wait; the next pass goes on with them. Other steps of the
+#: upkeep wait so long.
+_MAX_SECONDS: Final = 2.0
+#: After this number of passes that begin behind rows that failed, one begins with the first row.
+_PASSES_BEFORE_FIRST: Final = 10
 
 
 class DuePlace(NamedTuple):
@@ -24,9 +28,10 @@ class DuePlace(NamedTuple):
 class WorkPasses(Generic[_Key]):
     """The passes of one process through the rows of one kind, by their keys; safe for many threads.
 
-    A pass ends when `max_done` rows are done, no row is left, or its time is over. The next pass goes on
-    behind the last row that was tried, and begins again with the first row when none is left. So each row
-    gets its turn, however many before it fail.
+    A pass ends when `max_done` rows are done, when as many have failed, when no row is left, or when its time
+    is over. The next pass goes on behind the last row that was tried, and begins again with the first row
+    when none is left; every tenth pass begins with the first row in any case. So each row gets its turn,
+    however many before it fail, and however many come behind it.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class WorkPasses(Generic[_Key]):
         self._max_seconds = max_seconds
         self._get_seconds = get_seconds
         self._last_key: _Key | None = None
+        self._pass_numbers = itertools.count(1)
 
     def run_pass(
         self,
@@ -53,25 +59,27 @@ class WorkPasses(Generic[_Key]):
         behind that row.
         """
         end = self._get_seconds() + self._max_seconds
-        last_key, tried, done_count = self._last_key, 0, 0
-        has_failures = last_key is not None
         # Other threads begin where the last pass has ended, not where this one is.
+        kept_key = self._last_key
+        is_extra = kept_key is not None and next(self._pass_numbers) % _PASSES_BEFORE_FIRST == 0
+        last_key = None if is_extra else kept_key
+        tried = done = failed = 0
+        next_key = last_key
         try:
             while True:
                 rows = list_rows(last_key, self._max_done)
                 for row in rows:
-                    last_key = get_key(row)
+                    next_key = last_key = get_key(row)
                     tried += 1
-                    if finish_row(row):
-                        done_count += 1
-                    else:
-                        has_failures = True
-                    if done_count >= self._max_done or self._get_seconds() >= end:
-                        self._last_key = last_key if has_failures else None
+                    is_done = finish_row(row)
+                    done, failed = done + is_done, failed + (not is_done)
+                    if max(done, failed) >= self._max_done or self._get_seconds() >= end:
+                        # Without failures, the rows that are left are the first ones.
+                        next_key = last_key if failed or kept_key is not None else None
                         return tried
                 if len(rows) < self._max_done:
-                    self._last_key = None
+                    next_key = None
                     return tried
-        except Exception:
-            self._last_key = last_key
-            raise
+        finally:
+            if not is_extra:
+                self._last_key = next_key

@@ -33,10 +33,11 @@ from gateway.errors import (
     GatewayError,
     Problem,
 )
-from gateway.hub import describe_event, read_stored_notice
+from gateway.hub import describe_event
 from gateway.hub.customs import customs_news
 from gateway.hub.customs.customs_reports import apply_customs_call
 from gateway.hub.event_feed import advance_event_feed
+from gateway.operations import read_case_report
 from gateway.state_machines import CLEARANCE
 from gateway.store import (
     StateEvent,
@@ -182,6 +183,10 @@ def test_pointers_wait_for_the_call_that_they_point_into(
         patch.setattr(customs_news, "payloads", SimpleNamespace(get_payload_octets=fail))
         story.tick()
         assert told(story) == []
+        # Who looks at the case sees what customs wrote.
+        with read_transaction(story.hub.engine) as conn:
+            report = read_case_report(conn, story.case())
+        assert [one["reasons"][0]["pointer"] for one in report["customs"]["notices"]] == [reason.pointer]
     for row in story.deliveries(state="FAILED", problem=EVIDENCE_BROKEN.id):
         story.operate(deliveries.requeue_delivery, row.id)
     story.tick(minutes=10)
@@ -201,7 +206,7 @@ def test_pointers_into_a_call_that_retention_has_removed_stay_as_they_are(story:
         conn.exec_driver_sql("UPDATE payloads SET content = '', purged_at = stored_at")
     with read_transaction(story.hub.engine) as conn:
         (row,) = customs_notices.list_by_case(conn, story.case().id)
-        notice = read_stored_notice(conn, row)
+        notice = customs_news.read_stored_notice(conn, row)
     assert [one.pointer for one in notice.reasons] == ["Requirement[2]/number"]
 
 

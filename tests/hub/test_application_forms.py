@@ -238,3 +238,18 @@ def test_what_the_last_supplement_has_changed_is_marked_and_nothing_earlier(stor
         fields = load(story, "KFDA").request_form.list_fields()
         marked.append([field.name for field in fields if field.changed])
     assert marked == [["ask:product_name_ko"], ["ask:food_class"], []]
+
+
+def test_a_summary_that_cannot_be_stored_now_ends_no_delivery(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise GatewayError(NO_ROOM, "the bucket is away")
+
+    monkeypatch.setattr("gateway.delivery.agents.partner_agent.refresh_summaries", refuse)
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    assert story.delivery(destination="KPTA").state == "DELIVERED"
+    assert "no summary is stored yet: GW806 the bucket is away" in caplog.text
+    assert "taken over" not in caplog.text

@@ -179,8 +179,10 @@ def test_the_first_day_of_the_calendar_is_no_mistake() -> None:
         {"problems": [{"text": "of another version"}, {"id": "GW402"}]},
         {"problems": {"GW402": "in words"}},
         [],
+        {"problems": [{"id": "x" * 129}, {"id": "GW402"}]},
+        {"problems": [{"id": "GW\0"}, {"id": "GW402"}]},
     ],
-    ids=["without an id", "no list", "no object"],
+    ids=["without an id", "no list", "no object", "a long id", "an id with NUL"],
 )
 def test_a_case_with_an_odd_detail_takes_no_other_from_the_statistics(
     story: Story, caplog: pytest.LogCaptureFixture, detail: object

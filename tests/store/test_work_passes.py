@@ -44,9 +44,37 @@ def test_a_pass_without_work_asks_once() -> None:
 
 
 def test_a_pass_goes_on_behind_the_rows_that_fail_and_the_next_tries_them_again() -> None:
-    waiting, passes = Waiting(range(10), failing=range(7)), WorkPasses[int](4)
-    assert waiting.run(passes) == list(range(10))
+    waiting, passes = Waiting(range(10), failing=range(3)), WorkPasses[int](4)
     assert waiting.run(passes) == list(range(7))
+    assert waiting.run(passes) == [7, 8, 9]
+    assert waiting.run(passes) == [0, 1, 2]
+
+
+def test_a_pass_ends_when_as_many_have_failed_and_the_next_goes_on_behind_them() -> None:
+    waiting, passes = Waiting(range(10), failing=range(7)), WorkPasses[int](4)
+    assert waiting.run(passes) == [0, 1, 2, 3]
+    assert waiting.run(passes) == [4, 5, 6, 7, 8, 9]
+    assert waiting.run(passes) == [0, 1, 2, 3]
+
+
+def test_a_row_that_is_healed_gets_its_turn_while_new_ones_come_behind_it() -> None:
+    waiting, passes = Waiting(range(10), failing=[0]), WorkPasses[int](4)
+    waiting.run(passes)
+    waiting.failing.clear()
+    for number in range(12):
+        waiting.rows += range(100 * number + 100, 100 * number + 110)
+        waiting.run(passes)
+        if 0 not in waiting.rows:
+            break
+    else:
+        pytest.fail("the row was not tried again")
+
+
+def test_an_extra_pass_from_the_first_row_hides_none_behind() -> None:
+    waiting, passes = Waiting(range(100), failing=range(99)), WorkPasses[int](4)
+    for _ in range(100 // 4 + 5):
+        waiting.run(passes)
+    assert 99 not in waiting.rows
 
 
 def test_a_pass_ends_when_enough_is_done_and_the_next_goes_on() -> None:
@@ -67,7 +95,7 @@ def test_where_nothing_failed_the_next_pass_begins_with_the_first() -> None:
 
 def test_a_pass_whose_time_is_over_ends_and_the_next_goes_on_behind() -> None:
     waiting = Waiting(range(10), failing=range(9))
-    passes = WorkPasses[int](3, 5.0, itertools.count().__next__)
+    passes = WorkPasses[int](20, 5.0, itertools.count().__next__)
     assert waiting.run(passes) == [0, 1, 2, 3, 4]
     assert waiting.run(passes) == [5, 6, 7, 8, 9]
 

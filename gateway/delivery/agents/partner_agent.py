@@ -211,8 +211,11 @@ class PartnerAgent:
             self.attempt_delivery(lease)
             return
         # For the lists of officers. A summary that is not stored here is made when a list first shows it.
-        with read_transaction(self._hub.engine) as conn:
-            refresh_summaries(self._hub, conn, [application.request_id])
+        try:
+            with read_transaction(self._hub.engine) as conn:
+                refresh_summaries(self._hub, conn, [application.request_id])
+        except GatewayError as unread:
+            _log.warning("no summary is stored yet: %s", unread, extra={"delivery": lease.id})
 
     def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
         """Record that the partner cannot be reached: the request is STRANDED until an operator acts.

@@ -9,6 +9,7 @@ with the items that the child has. A result that a newer one has replaced goes t
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,6 +54,7 @@ from gateway.store import (
 )
 from gateway.wire import parse_xml
 
+_log = logging.getLogger(__name__)
 _REQUIREMENT: Final = re.compile(r"Requirement\[([1-9][0-9]{0,5})\](?:/.*)?")
 
 
@@ -106,6 +108,19 @@ def forward_customs_notice(hub: Hub, notice_id: int, end_lease: FinishLease) -> 
             _enqueue_calls(conn, notice_id, calls, now)
 
 
+def read_shown_notice(conn: Connection, row: CustomsNoticeRow) -> CustomsNotice:
+    """Return a stored notice of customs for a page or a report, as `read_stored_notice` does.
+
+    Its pointers stay as customs wrote them where the call that customs answered cannot be read.
+    """
+    try:
+        return read_stored_notice(conn, row)
+    except GatewayError as unread:
+        text = "the call that customs answered cannot be read: %s"
+        _log.warning(text, unread, extra={"case_id": row.case_id})
+        return _make_notice(row, ())
+
+
 def read_stored_notice(conn: Connection, row: CustomsNoticeRow) -> CustomsNotice:
     """Return a stored notice of customs, its pointers turned back into the applicant's own message.
 
@@ -116,6 +131,10 @@ def read_stored_notice(conn: Connection, row: CustomsNoticeRow) -> CustomsNotice
     call = None if row.delivery_id is None else deliveries.find_by_id(conn, row.delivery_id)
     if call is not None and row.content["reasons"]:
         call_items = list_requirement_items(_load_call(conn, call))
+    return _make_notice(row, call_items)
+
+
+def _make_notice(row: CustomsNoticeRow, call_items: Sequence[int]) -> CustomsNotice:
     reasons = tuple(CustomsReason(**reason) for reason in row.content["reasons"])
     return CustomsNotice(
         row.number,

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from gateway.cases import CaseCustody, CustodyHolder, CustodyTask, CustomsReason, find_case_custody
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import FieldFinder, MappingBundle
-from gateway.hub import read_standing_warnings, read_stored_notice
+from gateway.hub import read_shown_notice, read_standing_warnings
 from gateway.notice_order import order_notice
 from gateway.operations import (
     NoEffect,
@@ -449,7 +449,7 @@ class _CaseReader:
             "cancelled": (translate("Customs has cancelled the clearance."), "bad"),
         }
         for row in customs_notices.list_by_case(self._conn, self._case.id):
-            notice = read_stored_notice(self._conn, row)
+            notice = read_shown_notice(self._conn, row)
             sentence, kind = sentences[row.kind]
             details = [
                 detail for detail in (notice.text, *map(self._describe_reason, notice.reasons)) if detail
