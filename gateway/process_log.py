@@ -36,6 +36,7 @@ FIELDS: Final = (
     "deadline",
     "task",
     "source",
+    "agreement",
     "certificate",
     "sha256",
     "problem",

@@ -19,6 +19,7 @@ from gateway.store import payloads, read_transaction, work_lists, write_transact
 from tests.flows.craft import all_of, supplement, text
 from tests.kit import tables
 from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.officers import ConsoleStory
 from tests.kit.story import LABEL, Story, asked
 
 
@@ -247,9 +248,8 @@ def test_a_summary_that_cannot_be_stored_now_ends_no_delivery(
         raise GatewayError(NO_ROOM, "the bucket is away")
 
     monkeypatch.setattr("gateway.delivery.agents.partner_agent.refresh_summaries", refuse)
-    story = Story(engine)
-    story.submit()
-    story.tick()
+    story = ConsoleStory(engine)
+    story.arrive()
     assert story.delivery(destination="KPTA").state == "DELIVERED"
     assert "no summary is stored yet: GW806 the bucket is away" in caplog.text
     assert "taken over" not in caplog.text
