@@ -63,7 +63,7 @@ class WorkPasses(Generic[_Key]):
         kept_key = self._last_key
         is_extra = kept_key is not None and next(self._pass_numbers) % _PASSES_BEFORE_FIRST == 0
         last_key = None if is_extra else kept_key
-        tried = done = failed = 0
+        tried = finished = failed = 0
         next_key = last_key
         try:
             while True:
@@ -71,9 +71,9 @@ class WorkPasses(Generic[_Key]):
                 for row in rows:
                     next_key = last_key = get_key(row)
                     tried += 1
-                    is_done = finish_row(row)
-                    done, failed = done + is_done, failed + (not is_done)
-                    if max(done, failed) >= self._max_done or self._get_seconds() >= end:
+                    is_finished = finish_row(row)
+                    finished, failed = finished + is_finished, failed + (not is_finished)
+                    if max(finished, failed) >= self._max_done or self._get_seconds() >= end:
                         # Without failures, the rows that are left are the first ones.
                         next_key = last_key if failed or kept_key is not None else None
                         return tried

@@ -308,6 +308,7 @@ def test_many_messages_that_cannot_be_given_up_delay_no_other(
 
     monkeypatch.setattr(messages, "apply_event", refuse_first)
     story.tick(seconds=3600)
+    story.tick(seconds=1)
     assert [state_of(story, unit)[0] for unit in units] == ["ACCEPTED"] * 3 + ["FAILED"] * 2
 
 

@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 def fire_due_deadlines(hub: Hub) -> int:
     """Fire the deadlines that are due, at most a hundred; return how many were checked.
 
-    Those that cannot be fired do not count among the hundred.
+    Where a hundred cannot be fired, the next call goes on behind them.
     """
 
     def list_due_deadlines(after: DuePlace | None, limit: int) -> Sequence[DueDeadlineRow]:

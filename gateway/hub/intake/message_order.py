@@ -263,7 +263,7 @@ def give_up_expired_messages(hub: Hub) -> int:
     """Give up held messages whose TimeToLive, or else the agreed PersistDuration, is over, at most a hundred.
 
     Each has a transaction of its own; one that cannot be given up is logged, tried again, and delays no
-    other, and does not count among the hundred. Return how many were tried.
+    other: where a hundred cannot be given up, the next call goes on behind them. Return how many were tried.
     """
     now = hub.clock()
 

@@ -405,7 +405,10 @@ def test_an_act_that_cannot_be_read_delays_no_other(engine: Engine, caplog: pyte
         states = [row.state for act in (odd, good) if (row := officer_work.find_act(conn, act.id))]
     assert states == ["INTENDED", "PERFORMED"]
     (line,) = [format_text(record) for record in caplog.records if record.levelno == logging.ERROR]
-    assert line == f"the act of an officer cannot be read: KeyError act={odd.id}"
+    assert line == (
+        "the act of an officer cannot be read: GW805 the octets of an act of an officer are no act "
+        f"at act {odd.id} act={odd.id}"
+    )
 
 
 def test_an_act_whose_octets_are_gone_delays_no_other(
@@ -433,7 +436,8 @@ def test_a_hundred_acts_that_cannot_be_read_do_not_hide_the_next(engine: Engine)
         places = range(1, 101)
         copies = [odd | {"under_way": place, "message_id": f"odd-{place}@hub"} for place in places]
         conn.execute(insert(acts), copies)
-    assert story.new_desk().resume_acts() == 1
+    desk = story.new_desk()
+    assert [desk.resume_acts() for _ in range(2)] == [0, 1]
     with read_transaction(engine) as conn:
         performed = officer_work.find_act(conn, good.id)
     assert performed is not None
