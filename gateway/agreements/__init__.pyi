@@ -8,6 +8,7 @@ from .agreement_rules import AgreementFinding as AgreementFinding
 from .agreement_rules import HubView as HubView
 from .agreement_rules import KnownCertificate as KnownCertificate
 from .agreement_rules import KnownParty as KnownParty
+from .agreement_rules import make_finding as make_finding
 from .agreement_rules import sort_findings as sort_findings
 from .as4.peer_pmodes import is_peer_pmode as is_peer_pmode
 from .as4.peer_pmodes import read_peer_pmode as read_peer_pmode

@@ -185,7 +185,9 @@ def examine_cpa_at_hub(
     planner = _PartyPlanner(conn, settings, at, file_name, findings)
     plans = tuple(planner.plan_parties(document, hub_view, own_id))
     planned_view = replace(hub_view, parties=_add_planned_changes(hub_view.parties, plans))
-    findings += _find_register_findings(document, apply_stored_overrides(conn, pmodes), planned_view)
+    overridden = apply_stored_overrides(conn, pmodes)
+    findings += overridden.findings
+    findings += _find_register_findings(document, overridden.pmodes, planned_view)
     return CpaReception(document, pmodes, sort_findings(findings), plans)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import (
+    AGREEMENT_UNREAD,
     KEY_UNAVAILABLE,
     NO_ADDRESS,
     NO_ROOM,
@@ -85,8 +86,8 @@ def find_agreed_wait(waiting_row: DeliveryRow, plan: RetryPlan) -> timedelta | N
     return planned_wait if planned_wait <= delivery_maintenance.FAR else None
 
 
-#: The settings are read again at each attempt, and every attempt leaves a row.
-_NO_ADDRESS_PLAN: Final = RetryPlan(sys.maxsize, timedelta(seconds=5), timedelta(minutes=4))
+#: Settings, or an agreement, are read again at each attempt, and every attempt leaves a row.
+_OPERATOR_PLAN: Final = RetryPlan(sys.maxsize, timedelta(seconds=5), timedelta(minutes=4))
 
 
 class LeaseLostError(Exception):
@@ -132,15 +133,16 @@ def make_lease_finisher(
 
 
 def find_uncounted_delay(lease: DeliveryLease, problem: GatewayError) -> timedelta | None:
-    """Return the wait after a problem that uses up no try: no space, no key, no address; else None."""
+    """Return the wait after a problem that uses up no try, and None after any other.
+
+    Such are no space, no key, no address, and an agreement that this version of the program does not read.
+    """
     if isinstance(problem, InsufficientStorageError):
         return _NO_SPACE_DELAY
-    if problem.problem is NO_ROOM:
-        return compute_retry_delay(lease.attempt, _NO_ADDRESS_PLAN, str(lease.id))
     if problem.problem is KEY_UNAVAILABLE:
         return _NO_KEY_DELAY
-    if problem.problem is NO_ADDRESS:
-        return compute_retry_delay(lease.attempt, _NO_ADDRESS_PLAN, str(lease.id))
+    if problem.problem in (NO_ROOM, NO_ADDRESS, AGREEMENT_UNREAD):
+        return compute_retry_delay(lease.attempt, _OPERATOR_PLAN, str(lease.id))
     return None
 
 

@@ -4,7 +4,6 @@ from .act_kinds import ActOrder as ActOrder
 from .act_kinds import describe_order as describe_order
 from .admitted_declarations import find_classification_warnings as find_classification_warnings
 from .agreement_acts import activate_pmodes as activate_pmodes
-from .agreement_acts import apply_stored_overrides as apply_stored_overrides
 from .agreement_acts import build_hub_view as build_hub_view
 from .agreement_acts import find_load_problem as find_load_problem
 from .agreement_acts import find_new_findings as find_new_findings
@@ -164,6 +163,7 @@ from .restored_databases import lock_restore as lock_restore
 from .row_comparison import compare_rows as compare_rows
 from .row_comparison import log_changed_rows as log_changed_rows
 from .row_comparison import state_register_once as state_register_once
+from .stored_overrides import apply_stored_overrides as apply_stored_overrides
 from .unread_records import find_unread_agreements as find_unread_agreements
 from .unread_records import find_unread_certificates as find_unread_certificates
 from .waiting_reasons import AwayPartner as AwayPartner

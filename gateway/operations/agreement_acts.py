@@ -19,17 +19,16 @@ from gateway.agreements import (
     KnownCertificate,
     KnownParty,
     PMode,
-    apply_overrides,
     find_agreement_findings,
     pmode_to_json,
-    read_overrides,
     read_pmodes,
 )
 from gateway.config import Settings
 from gateway.errors import AGREEMENT_UNWORKABLE, AGREEMENT_WARNED, GatewayError
-from gateway.hub import list_effective_pmodes
+from gateway.hub import list_effective_pmodes, read_later_versions
 from gateway.operations.audited_changes import DatabaseChange, describe_agreements
 from gateway.operations.plain_values import format_count
+from gateway.operations.stored_overrides import apply_stored_overrides, remove_unread_overrides
 from gateway.pki import Certificate, get_signature_algorithm, read_certificates
 from gateway.protocols import PROTOCOLS, list_unsupported_terms
 from gateway.store import (
@@ -49,22 +48,13 @@ def list_agreement_findings(
 
     It is judged with the overrides that the hub has for it: they stay when the file is loaded again.
     """
-    effective_document = replace(document, pmodes=apply_stored_overrides(conn, document.pmodes))
+    overridden = apply_stored_overrides(conn, document.pmodes)
+    effective_document = replace(
+        document, pmodes=overridden.pmodes, findings=(*document.findings, *overridden.findings)
+    )
     return find_agreement_findings(
         effective_document, build_hub_view(conn, settings, at, effective_document.pmodes)
     )
-
-
-def apply_stored_overrides(conn: Connection, pmodes: Sequence[PMode]) -> tuple[PMode, ...]:
-    """Return P-Modes as they would be in force: with the overrides that the hub has for their agreements."""
-    rows = {
-        agreement_id: agreements.find_agreement(conn, agreement_id)
-        for agreement_id in {pmode.agreement for pmode in pmodes}
-    }
-    overrides_by_agreement = {
-        agreement_id: read_overrides(row.overrides) for agreement_id, row in rows.items() if row is not None
-    }
-    return tuple(apply_overrides(pmode, overrides_by_agreement.get(pmode.agreement, ())) for pmode in pmodes)
 
 
 def find_new_findings(
@@ -252,18 +242,21 @@ def activate_pmodes(
     """Activate the P-Modes of an agreement from its file; `file_kind` is "cpa" or "pmode".
 
     A version that begins later, while the agreement is in force, succeeds the present one at its
-    begin; any other replaces the agreement, with the later versions that it had.
+    begin; any other replaces the agreement, with the later versions that it had. Overrides stay, unless this
+    version of the program cannot read them. Raises GW906 for a version that begins later than others which it
+    cannot read.
     """
     valid_from, valid_until = (
         min(pmode.valid_from for pmode in pmodes),
         max(pmode.valid_until for pmode in pmodes),
     )
     agreement_row = agreements.find_agreement(conn, pmodes[0].agreement)
+    remove_unread_overrides(conn, pmodes[0].agreement, pmodes)
     if agreement_row is not None and _is_succeeded(agreement_row, valid_from, at):
-        kept_successors = [
-            successor
-            for successor in agreement_row.successors or ()
-            if datetime.fromisoformat(successor["valid_from"]) < valid_from
+        kept_versions = [
+            version.stored
+            for version in read_later_versions(agreement_row)
+            if version.valid_from < valid_from
         ]
         version = {
             "kind": file_kind,
@@ -274,7 +267,7 @@ def activate_pmodes(
             "loaded_by": actor,
             "pmodes": [pmode_to_json(pmode) for pmode in pmodes],
         }
-        agreements.set_successors(conn, agreement_row.id, [*kept_successors, version])
+        agreements.set_successors(conn, agreement_row.id, [*kept_versions, version])
         return
     if agreement_row is not None and agreement_row.successors:
         agreements.set_successors(conn, agreement_row.id, ())
@@ -290,14 +283,12 @@ def _is_succeeded(agreement_row: AgreementRow, begins_at: datetime, at: datetime
         agreement_row.status != "ACTIVE"
         or agreement_row.valid_from is None
         or agreement_row.valid_until is None
+        or begins_at <= max(at, agreement_row.valid_from)
     ):
         return False
-    version_ends = [
-        agreement_row.valid_until,
-        *(datetime.fromisoformat(successor["valid_until"]) for successor in agreement_row.successors or ()),
-    ]
-    is_in_force = agreement_row.valid_from <= at < max(version_ends)
-    return bool(is_in_force and max(at, agreement_row.valid_from) < begins_at <= max(version_ends))
+    later_versions = read_later_versions(agreement_row)
+    last_end = max([agreement_row.valid_until, *(version.valid_until for version in later_versions)])
+    return agreement_row.valid_from <= at < last_end and begins_at <= last_end
 
 
 def _make_pmode_row(pmode: PMode) -> NewPMode:

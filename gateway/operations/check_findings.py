@@ -40,7 +40,7 @@ class Findings:
         try:
             yield
         except GatewayError as problem:
-            self.add(problem)
+            self.add(find_resource_problem(problem) or problem)
         except Exception as failure:
             self.add(find_resource_problem(failure) or make_failure_problem(f"the check of {name}", failure))
         else:

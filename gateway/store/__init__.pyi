@@ -63,12 +63,11 @@ from .agency_requests import NewAgencyRequest as NewAgencyRequest
 from .agency_requests import RequestAgencyRow as RequestAgencyRow
 from .agency_requests import RequestDocumentRow as RequestDocumentRow
 from .agency_requests import RequestWithFeesRow as RequestWithFeesRow
-from .agreements import ActivePModeRow as ActivePModeRow
 from .agreements import AgreementRow as AgreementRow
 from .agreements import ForwardingRuleRow as ForwardingRuleRow
 from .agreements import NewAgreement as NewAgreement
 from .agreements import NewPMode as NewPMode
-from .agreements import PModeRow as PModeRow
+from .agreements import PModeTextRow as PModeTextRow
 from .api_tokens import NewToken as NewToken
 from .audit_log import AuditEntry as AuditEntry
 from .audit_log import AuditFilter as AuditFilter

@@ -62,7 +62,7 @@ agreements = Table(
 
 
 class AgreementRow(Protocol):
-    """A row of the table `agreements`."""
+    """A row of the table `agreements`; `overrides` and `successors` are JSON texts, which are not parsed."""
 
     id: str
     kind: str
@@ -73,8 +73,8 @@ class AgreementRow(Protocol):
     status: str
     loaded_at: datetime
     loaded_by: str
-    overrides: Any
-    successors: Any
+    overrides: str | None
+    successors: str | None
 
 
 # Two of an agreement for the same messages are refused when it is read; some differ by their parameters.
@@ -95,19 +95,12 @@ pmodes = Table(
 )
 
 
-class PModeRow(Protocol):
-    """A row of the table `pmodes`."""
+class PModeTextRow(Protocol):
+    """A P-Mode; `parameters` is a JSON text, which is not parsed: another version may have written it."""
 
     agreement_id: str
     id: str
-    protocol: str
-    from_party: str
-    from_role: str | None
-    to_party: str
-    to_role: str | None
-    service: str
-    action: str
-    parameters: Any
+    parameters: str
 
 
 _INSERT_AGREEMENT = InsertIfAbsent(agreements, ("id",), "id")
@@ -185,16 +178,31 @@ def set_overrides(conn: Connection, agreement: str, overrides: Sequence[Mapping[
     increment_register_version(conn)
 
 
+def _select_text(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column of JSON values as text."""
+    return type_coerce(column, Text).label(column.name)
+
+
+_AGREEMENT_TEXTS: Final = (_select_text(agreements.c.overrides), _select_text(agreements.c.successors))
+_PMODE_TEXT: Final[tuple[ColumnElement[Any], ...]] = (
+    pmodes.c.agreement_id,
+    pmodes.c.id,
+    _select_text(pmodes.c.parameters),
+)
+
+
 def find_agreement(conn: Connection, agreement: str) -> AgreementRow | None:
     """Return the agreement, with its source."""
-    return conn.execute(select(agreements).where(agreements.c.id == agreement)).first()
+    columns = [column for column in agreements.c if column.name not in ("overrides", "successors")]
+    query = select(*columns, *_AGREEMENT_TEXTS).where(agreements.c.id == agreement)
+    return conn.execute(query).first()
 
 
-class ActivePModeRow(PModeRow, Protocol):
-    """A P-Mode, with overrides and successors of its agreement."""
+class ActivePModeRow(PModeTextRow, Protocol):
+    """A P-Mode, with overrides and successors of its agreement as JSON texts."""
 
-    overrides: Any
-    successors: Any
+    overrides: str | None
+    successors: str | None
 
 
 def list_active_pmodes(conn: Connection, parties: Collection[str]) -> Sequence[ActivePModeRow]:
@@ -204,7 +212,7 @@ def list_active_pmodes(conn: Connection, parties: Collection[str]) -> Sequence[A
     sender and of its receiver. Each row states the period in which it is valid.
     """
     query = (
-        select(pmodes, agreements.c.overrides, agreements.c.successors)
+        select(*_PMODE_TEXT, *_AGREEMENT_TEXTS)
         .join(agreements)
         .where(agreements.c.status == "ACTIVE")
         .where(pmodes.c.from_party.in_(parties), pmodes.c.to_party.in_(parties))
@@ -212,40 +220,30 @@ def list_active_pmodes(conn: Connection, parties: Collection[str]) -> Sequence[A
     return conn.execute(query.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 
-class PModeTextRow(Protocol):
-    """The parameters of a P-Mode as text."""
-
-    agreement_id: str
-    id: str
-    parameters: str
-
-
 def list_active_pmode_texts(conn: Connection) -> Sequence[PModeTextRow]:
-    """Return agreement, id and `parameters` of the P-Modes of active agreements, as text: none is parsed."""
-    text = type_coerce(pmodes.c.parameters, Text).label("parameters")
-    columns: list[ColumnElement[Any]] = [pmodes.c.agreement_id, pmodes.c.id, text]
-    query = select(*columns).join(agreements).where(agreements.c.status == "ACTIVE")
+    """Return the P-Modes of active agreements."""
+    query = select(*_PMODE_TEXT).join(agreements).where(agreements.c.status == "ACTIVE")
     return conn.execute(query.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 
 class ChangedAgreementRow(Protocol):
-    """An agreement that has overrides or successors."""
+    """An agreement that has overrides or successors, as JSON texts."""
 
     id: str
-    overrides: Any
-    successors: Any
+    overrides: str | None
+    successors: str | None
 
 
 def list_changed_agreements(conn: Connection) -> Sequence[ChangedAgreementRow]:
     """Return id, overrides and successors of the active agreements that have either."""
-    columns: list[ColumnElement[Any]] = [agreements.c.id, agreements.c.overrides, agreements.c.successors]
     changed = or_(agreements.c.overrides.is_not(None), agreements.c.successors.is_not(None))
-    return conn.execute(select(*columns).where(agreements.c.status == "ACTIVE", changed)).all()
+    query = select(agreements.c.id, *_AGREEMENT_TEXTS)
+    return conn.execute(query.where(agreements.c.status == "ACTIVE", changed)).all()
 
 
-def list_agreement_pmodes(conn: Connection, agreement: str) -> Sequence[PModeRow]:
+def list_agreement_pmodes(conn: Connection, agreement: str) -> Sequence[PModeTextRow]:
     """Return the P-Modes of an agreement."""
-    query = select(pmodes).where(pmodes.c.agreement_id == agreement)
+    query = select(*_PMODE_TEXT).where(pmodes.c.agreement_id == agreement)
     return conn.execute(query.order_by(pmodes.c.agreement_id, pmodes.c.id)).all()
 
 

@@ -29,6 +29,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from gateway.errors import EVIDENCE_BROKEN, GatewayError
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -246,7 +248,7 @@ def _write_json(value: Any) -> str | None:
 
 
 def _read_json(text: str | None) -> Any:
-    """Return the value of a JSON text (None: None); raise ValueError if it is malformed."""
+    """Return the value of a JSON text (None: None); raise GW805 if it is malformed."""
     if text is None:
         return None
     try:
@@ -254,7 +256,13 @@ def _read_json(text: str | None) -> Any:
     except ValueError:
         end = -1
     # Text that `_write_json` has stored has no blanks around it.
-    return value if end == len(text) else json.loads(text)
+    if end == len(text):
+        return value
+    try:
+        return json.loads(text)
+    except ValueError as mistake:
+        detail = f"a value in the database is no JSON: {mistake}"
+        raise GatewayError(EVIDENCE_BROKEN, detail[:160], "database.url") from None
 
 
 def read_columns(row: object) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gateway.hub.register.effective_pmodes import PModeTexts
+from gateway.hub.register.effective_pmodes import AgreementTexts, PModeTexts
 from gateway.message_model import PartyId
 
 
@@ -14,11 +14,13 @@ def make_parameters(sender: str, receiver: str) -> dict[str, Any]:
 
 
 def test_the_parties_of_every_later_version_are_listed() -> None:
+    period = {"valid_from": "2027-01-01T00:00:00+00:00", "valid_until": "2028-01-01T00:00:00+00:00"}
     versions = [
-        {"pmodes": [make_parameters("a", "c"), make_parameters("d", "a")]},
-        {"pmodes": [make_parameters("a", "e")]},
+        {"pmodes": [make_parameters("a", "c"), make_parameters("d", "a")], **period},
+        {"pmodes": [make_parameters("a", "e")], **period},
     ]
-    texts = {one: {"p": json.dumps(make_parameters("a", "b"))} for one in ("first", "changed")}
-    known = PModeTexts(texts, {"changed": (None, versions)})
+    texts = {"p": json.dumps(make_parameters("a", "b"))}
+    changed = AgreementTexts(texts, successors=json.dumps(versions))
+    known = PModeTexts({"first": AgreementTexts(texts), "changed": changed})
     assert known.list_parties("first") == {PartyId("a", "t"), PartyId("b", "t")}
     assert known.list_parties("changed") == {PartyId(value, "t") for value in "abcde"}

@@ -241,7 +241,7 @@ def test_the_modes_of_an_active_agreement_are_in_force(engine):
             "ACTIVE",
         )
         mode = agreements.list_agreement_pmodes(conn, "A-1")[0]
-        assert (mode.agreement_id, mode.action, mode.parameters) == ("A-1", "Submit1", {"signed": True})
+        assert (mode.agreement_id, mode.id, mode.parameters) == ("A-1", _mode(1).id, '{"signed":true}')
         agreements.set_agreement_status(conn, "A-1", "SUSPENDED")
         assert agreements.list_active_pmode_texts(conn) == []
         with pytest.raises(GatewayError, match=r"GW301 .*nothing"):
@@ -253,7 +253,7 @@ def test_an_agreement_loaded_again_replaces_its_modes(engine):
     with write_transaction(engine) as conn:
         agreements.activate_agreement(conn, _agreement(), [_mode(1), _mode(2)], NOW, "operator")
         agreements.activate_agreement(conn, _agreement(source=b"new"), [_mode(3)], later(1), "another")
-        assert [row.action for row in agreements.list_agreement_pmodes(conn, "A-1")] == ["Submit3"]
+        assert [row.id for row in agreements.list_agreement_pmodes(conn, "A-1")] == [_mode(3).id]
         row = agreements.find_agreement(conn, "A-1")
         assert (row.loaded_by, row.loaded_at) == ("another", later(1))
         assert row.source == b"new"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 from sqlalchemy import Connection
 
-from gateway.agreements import AgreementDocument, AgreementFinding, PMode, pmode_to_json, read_overrides
+from gateway.agreements import AgreementDocument, AgreementFinding, PMode, pmode_to_json, write_overrides
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.cpa_reception import examine_cpa_at_hub
 from gateway.cli.home_folder import read_database, read_verb_settings
@@ -44,7 +44,7 @@ from gateway.cli.shared_options import FILE, changing_verb, home_verb
 from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
 from gateway.errors import GatewayError
-from gateway.hub import get_current_time
+from gateway.hub import get_current_time, read_later_versions, read_stored_overrides
 from gateway.message_model import PartyId
 from gateway.operations import (
     DatabaseChange,
@@ -232,7 +232,7 @@ def show_agreement(arguments: Arguments) -> None:
     party_rows = _list_party_rows(loaded.pmodes, parties_by_id)
     if arguments.json:
         details = {"parties": party_rows, "pmodes": [pmode_to_json(pmode) for pmode in loaded.pmodes]}
-        details["overrides"] = loaded.row.overrides or []
+        details["overrides"] = write_overrides(read_stored_overrides(loaded.row))
         details["versions"] = _list_versions(loaded)
         details |= {
             "certificates": certificates,
@@ -243,7 +243,7 @@ def show_agreement(arguments: Arguments) -> None:
         _print_sections(agreement_values, party_rows, loaded.pmodes, findings)
         for version in _list_versions(loaded):
             print_line(f"from {version['valid_from']} on: a later version, loaded by {version['loaded_by']}")
-        for override in read_overrides(loaded.row.overrides):
+        for override in read_stored_overrides(loaded.row):
             scope = f" of P-Mode {override.pmode}" if override.pmode is not None else ""
             print_line(
                 f"override: {override.term}{scope} {override.value}, by {override.by} at {override.at}: "
@@ -267,7 +267,7 @@ def _find_current_findings(
 def _list_versions(loaded: LoadedAgreement) -> list[dict[str, Any]]:
     """Return the later versions of an agreement, without their files."""
     names = ("kind", "valid_from", "valid_until", "loaded_at", "loaded_by")
-    return [{name: version[name] for name in names} for version in loaded.row.successors or ()]
+    return [{name: version.stored[name] for name in names} for version in read_later_versions(loaded.row)]
 
 
 def _list_certificate_rows(conn: Connection, loaded: LoadedAgreement) -> list[dict[str, Any]]:

@@ -19,8 +19,6 @@ from gateway.agreements import (
     PModeOverride,
     apply_overrides,
     find_endpoint_fault,
-    pmode_from_json,
-    read_overrides,
     write_overrides,
 )
 from gateway.cli.audited_changes import change_database, print_change
@@ -30,6 +28,7 @@ from gateway.cli.registration import demand_usable_certificate, make_certificate
 from gateway.cli.shared_options import FILE, changing_verb, read_reason
 from gateway.cli.verb_groups import Arguments
 from gateway.errors import AGREEMENT_UNWORKABLE, MISUSE, GatewayError
+from gateway.hub import load_agreed_pmodes, read_stored_overrides
 from gateway.message_model import PartyId
 from gateway.operations import (
     DatabaseChange,
@@ -77,7 +76,7 @@ def override_terms(arguments: Arguments) -> None:
     reason = read_reason(arguments) or ""
     with change_database(arguments) as change:
         loaded = find_loaded_agreement(change.conn, name)
-        overrides = read_overrides(loaded.row.overrides)
+        overrides = read_stored_overrides(loaded.row)
         is_of_party = "endpoint" in terms or "certificate" in terms or arguments.party is not None
         party = _find_party(change, arguments, loaded.pmodes) if is_of_party else ()
         if arguments.pmode is not None and arguments.pmode not in {pmode.id for pmode in loaded.pmodes}:
@@ -204,8 +203,7 @@ def _check_pmodes(
 
     `has_retry_override` says that retries are overridden: the persist duration is checked only then.
     """
-    for row in agreements.list_agreement_pmodes(conn, name):
-        agreed = pmode_from_json(row.parameters)
+    for agreed in load_agreed_pmodes(conn, name):
         changed = apply_overrides(agreed, overrides)
         if has_retry_override:
             _check_persist_duration(agreed, changed)

@@ -1,22 +1,21 @@
-"""The P-Modes of agreements with the overrides of this hub, and forwarding rules, as values and as rows."""
+"""The P-Modes of stored agreements as they are in force: with overrides of this hub and later versions."""
 
 from __future__ import annotations
 
 import json
 import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from gateway.agreements import (
     FILING_FUNCTIONS,
     FILING_SERVICE,
-    ForwardingRule,
     PMode,
     PModeOverride,
     PullRoute,
@@ -28,8 +27,9 @@ from gateway.agreements import (
 )
 from gateway.errors import AGREEMENT_UNREAD, GatewayError
 from gateway.message_model import PartyId
-from gateway.store import ActivePModeRow, AgreementRow, ForwardingRuleRow, PModeRow, agreements
+from gateway.store import AgreementRow, PModeTextRow, agreements
 
+_Read = TypeVar("_Read")
 _log = logging.getLogger(__name__)
 #: How a P-Mode whose messages are pulled is recognised without reading it.
 _PULLED = re.compile(r'"pull":\s*\{')
@@ -41,15 +41,62 @@ _FILED = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class LaterVersion:
+    """A later version of an agreement: its period, and all of it as it is stored."""
+
+    valid_from: datetime
+    valid_until: datetime
+    stored: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementTexts:
+    """One agreement as it is stored: its P-Modes by id, overrides and later versions, as JSON texts."""
+
+    pmodes: Mapping[str, str]
+    overrides: str | None = None
+    successors: str | None = None
+
+    def parse_pmodes(self) -> tuple[PMode, ...]:
+        """Return the P-Modes of all versions as they are in force; raise some exception for others."""
+        overrides, later_versions = self.parse_overrides(), self.parse_later_versions()
+        first = (_cut_period(pmode, later_versions) for pmode in self.parse_first_version(overrides))
+        return (*first, *_list_later_pmodes(later_versions, overrides))
+
+    def parse_first_version(self, overrides: Sequence[PModeOverride]) -> list[PMode]:
+        """Return the P-Modes of the first version with overrides, each with its own period."""
+        pmodes = [pmode_from_json(json.loads(text)) for text in self.pmodes.values()]
+        return [apply_overrides(pmode, overrides) if overrides else pmode for pmode in pmodes]
+
+    def parse_overrides(self) -> tuple[PModeOverride, ...]:
+        """Return the overrides."""
+        return read_overrides(_parse_json(self.overrides))
+
+    def parse_later_versions(self) -> list[LaterVersion]:
+        """Return the later versions in their order."""
+        return [
+            LaterVersion(
+                datetime.fromisoformat(version["valid_from"]),
+                datetime.fromisoformat(version["valid_until"]),
+                version,
+            )
+            for version in _parse_json(self.successors) or ()
+        ]
+
+    def list_later_parameters(self) -> list[dict[str, Any]]:
+        """Return the parameters of the P-Modes of the later versions."""
+        return [p for version in self.parse_later_versions() for p in version.stored["pmodes"]]
+
+
+def _parse_json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+@dataclass(frozen=True, slots=True)
 class PModeTexts:
-    """The P-Modes of the active agreements as they are stored; one agreement is parsed when it is used.
+    """The active agreements as they are stored; each is parsed when it is used."""
 
-    `texts` has each P-Mode by agreement and id. `changes` has overrides and successors of the
-    agreements that have any.
-    """
-
-    texts: dict[str, dict[str, str]]
-    changes: dict[str, tuple[Any, Any]]
+    texts: dict[str, AgreementTexts]
 
     def list_agreements(self) -> Collection[str]:
         """Return the ids of the active agreements."""
@@ -61,34 +108,14 @@ class PModeTexts:
         Raises GW906 for one that this version does not read: another version has stored it, or it was changed
         outside the gateway.
         """
-        try:
-            return self._parse_pmodes(agreement)
-        except Exception as mistake:
-            raise make_unread_error(agreement, mistake) from None
-
-    def _parse_pmodes(self, agreement: str) -> tuple[PMode, ...]:
-        stored_overrides, successors = self.changes.get(agreement, (None, None))
-        overrides = read_overrides(stored_overrides)
-        stored_pmodes = [pmode_from_json(json.loads(text)) for text in self.texts[agreement].values()]
-        pmodes = [apply_overrides(pmode, overrides) if overrides else pmode for pmode in stored_pmodes]
-        first = (_cut_period(pmode, successors) for pmode in pmodes)
-        return (*first, *_list_later_pmodes(successors, overrides))
+        return _read_stored(agreement, self.texts[agreement].parse_pmodes)
 
     def list_parties(self, agreement: str) -> set[PartyId]:
         """Return the ids of the parties of an agreement, from its first P-Mode and its later versions.
 
         Raises GW906 where these cannot be read.
         """
-        try:
-            texts = list(self.texts[agreement].values())[:1]
-            pmode_parameters = [*map(json.loads, texts), *self._list_later_parameters(agreement)]
-            return {
-                PartyId(value, kind)
-                for parameters in pmode_parameters
-                for value, kind in (*parameters["from_party"], *parameters["to_party"])
-            }
-        except Exception as mistake:
-            raise make_unread_error(agreement, mistake) from None
+        return _read_stored(agreement, lambda: _read_parties(self.texts[agreement]))
 
     def list_mailbox_filings(self, at: datetime) -> list[PMode]:
         """Return the P-Modes, in force or to come, by which submissions are filed and open no case.
@@ -97,8 +124,8 @@ class PModeTexts:
         """
         filings: list[PMode] = []
         for agreement, texts in self.texts.items():
-            filed = (text for text in texts.values() if _FILED.search(text) and _TO_MAILBOX.search(text))
-            if agreement in self.changes or any(filed):
+            filed = (t for t in texts.pmodes.values() if _FILED.search(t) and _TO_MAILBOX.search(t))
+            if texts.overrides or texts.successors or any(filed):
                 filings += list_mailbox_filings(self.list_readable_pmodes(agreement))
         return [pmode for pmode in filings if at < pmode.valid_until]
 
@@ -116,45 +143,80 @@ class PModeTexts:
 
         A route of an agreement that cannot be read is listed, too, unless it is itself unreadable.
         """
-        routes: list[PullRoute] = []
-        for agreement, texts in self.texts.items():
-            pulled_texts = [text for text in texts.values() if _PULLED.search(text) is not None]
+        return [route for agreement in self.texts for route in self._read_pull_routes(agreement)]
+
+    def _read_pull_routes(self, agreement: str) -> list[PullRoute]:
+        """Return the routes of an agreement that can be read; that there are others is logged once."""
+        texts, routes, mistakes = self.texts[agreement], [], list[Exception]()
+        stored_pmodes: list[Any] = [text for text in texts.pmodes.values() if _PULLED.search(text)]
+        try:
+            stored_pmodes += texts.list_later_parameters()
+        except Exception as mistake:
+            mistakes.append(mistake)
+        for stored in stored_pmodes:
             try:
-                later = [
-                    parameters
-                    for parameters in self._list_later_parameters(agreement)
-                    if parameters.get("pull")
-                ]
-                routes += [
-                    _make_pull_route(agreement, parameters)
-                    for parameters in (*map(json.loads, pulled_texts), *later)
-                ]
+                parameters = json.loads(stored) if isinstance(stored, str) else stored
+                if parameters.get("pull"):
+                    routes.append(_make_pull_route(agreement, parameters))
             except Exception as mistake:
-                _log.warning("%s", make_unread_error(agreement, mistake), extra={"agreement": agreement})
+                mistakes.append(mistake)
+        # One that says that memory is used up is raised.
+        problems = [make_unread_error(agreement, mistake) for mistake in mistakes]
+        if problems:
+            _log.warning("%s", problems[0], extra={"agreement": agreement})
         return routes
 
-    def _list_later_parameters(self, agreement: str) -> list[dict[str, Any]]:
-        """Return the parameters of the P-Modes of the later versions of an agreement."""
-        _, successors = self.changes.get(agreement, (None, None))
-        return [parameters for version in successors or () for parameters in version["pmodes"]]
+
+def _read_stored(agreement: str, read: Callable[[], _Read]) -> _Read:
+    """Return the result of `read`; raise GW906 for any exception that is no lack of resources."""
+    try:
+        return read()
+    except Exception as mistake:
+        raise make_unread_error(agreement, mistake) from None
+
+
+def _read_parties(texts: AgreementTexts) -> set[PartyId]:
+    """Return the ids of the parties in the first P-Mode of an agreement and in its later versions."""
+    first_texts = list(texts.pmodes.values())[:1]
+    return {
+        _read_party_id(stored_id)
+        for parameters in (*map(json.loads, first_texts), *texts.list_later_parameters())
+        for stored_id in (*parameters["from_party"], *parameters["to_party"])
+    }
+
+
+def _read_party_id(stored_id: Any) -> PartyId:
+    """Return a stored id of a party; raise TypeError where it is no list of a value and a type."""
+    match stored_id:
+        case [str(value), str() | None as kind]:
+            return PartyId(value, kind)
+    raise TypeError(f"the id of a party is {json.dumps(stored_id)[:80]}")
 
 
 def _make_pull_route(agreement: str, parameters: dict[str, Any]) -> PullRoute:
     """Return the route of a stored P-Mode whose messages are pulled, without its other terms."""
     channel, sub_channel = parameters.get("mpc"), parameters["pull"].get("sub_channel")
-    value, kind = parameters["to_party"][0]
+    if not isinstance(channel, str | None) or not isinstance(sub_channel, str | None):
+        raise TypeError("the channel of messages that are pulled is no text")
     return PullRoute(
-        channel if sub_channel is None else f"{channel}/{sub_channel}", PartyId(value, kind), agreement
+        channel if sub_channel is None else f"{channel}/{sub_channel}",
+        _read_party_id(parameters["to_party"][0]),
+        agreement,
     )
 
 
 def load_pmode_texts(conn: Connection) -> PModeTexts:
     """Return the P-Modes of every active agreement without parsing them."""
-    texts: dict[str, dict[str, str]] = {}
+    pmodes: dict[str, dict[str, str]] = {}
     for row in agreements.list_active_pmode_texts(conn):
-        texts.setdefault(row.agreement_id, {})[row.id] = row.parameters
+        pmodes.setdefault(row.agreement_id, {})[row.id] = row.parameters
     changes = {row.id: (row.overrides, row.successors) for row in agreements.list_changed_agreements(conn)}
-    return PModeTexts(texts, changes)
+    return PModeTexts(
+        {
+            agreement: AgreementTexts(texts, *changes.get(agreement, (None, None)))
+            for agreement, texts in pmodes.items()
+        }
+    )
 
 
 def list_effective_pmodes(conn: Connection, parties: Collection[str]) -> Iterator[PMode]:
@@ -162,10 +224,12 @@ def list_effective_pmodes(conn: Connection, parties: Collection[str]) -> Iterato
 
     Those of an agreement that this version does not read are missing, which is logged.
     """
-    rows = agreements.list_active_pmodes(conn, parties)
-    for agreement, agreement_rows in groupby(rows, key=lambda row: row.agreement_id):
+    active_rows = agreements.list_active_pmodes(conn, parties)
+    for agreement, agreement_rows in groupby(active_rows, key=lambda row: row.agreement_id):
+        rows = list(agreement_rows)
+        texts = AgreementTexts(_map_texts(rows), rows[0].overrides, rows[0].successors)
         try:
-            pmodes = _read_rows(list(agreement_rows))
+            pmodes = texts.parse_pmodes()
         except Exception as mistake:
             problem = make_unread_error(agreement, mistake)
             _log.warning("nothing is compared with it: %s", problem, extra={"agreement": agreement})
@@ -173,87 +237,66 @@ def list_effective_pmodes(conn: Connection, parties: Collection[str]) -> Iterato
             yield from pmodes
 
 
-def _read_rows(rows: Sequence[ActivePModeRow]) -> list[PMode]:
-    """Return the P-Modes of rows of one agreement, with those of its later versions."""
-    overrides, successors = read_overrides(rows[0].overrides), rows[0].successors
-    pmodes = [_cut_period(_read_row(row, overrides), successors) for row in rows]
-    return pmodes + _list_later_pmodes(successors, overrides)
+def _map_texts(rows: Iterable[PModeTextRow]) -> dict[str, str]:
+    """Return the parameters of P-Modes by their ids."""
+    return {row.id: row.parameters for row in rows}
 
 
 def load_effective_pmodes(conn: Connection, agreement: AgreementRow, at: datetime) -> tuple[PMode, ...]:
-    """Return the P-Modes of one agreement, a row of the register, as they are in force at a given time."""
-    overrides, successors = read_overrides(agreement.overrides), agreement.successors
-    begun_versions = [
-        version for version in successors or () if datetime.fromisoformat(version["valid_from"]) <= at
-    ]
+    """Return the P-Modes of one agreement, a row of the register, as they are in force at a given time.
+
+    Raises GW906 for an agreement that this version does not read.
+    """
+    rows = agreements.list_agreement_pmodes(conn, agreement.id)
+    texts = AgreementTexts(_map_texts(rows), agreement.overrides, agreement.successors)
+    return _read_stored(agreement.id, lambda: _choose_pmodes(texts, at))
+
+
+def _choose_pmodes(texts: AgreementTexts, at: datetime) -> tuple[PMode, ...]:
+    """Return the P-Modes of the version that has begun last; those of the first if none has begun."""
+    overrides, later_versions = texts.parse_overrides(), texts.parse_later_versions()
+    begun_versions = [version for version in later_versions if version.valid_from <= at]
     if begun_versions:
-        newest = datetime.fromisoformat(begun_versions[-1]["valid_from"])
-        later = _list_later_pmodes(successors, overrides)
+        newest = begun_versions[-1].valid_from
+        later = _list_later_pmodes(later_versions, overrides)
         return tuple(
             sorted((pmode for pmode in later if pmode.valid_from == newest), key=lambda pmode: pmode.id)
         )
-    rows = agreements.list_agreement_pmodes(conn, agreement.id)
-    return tuple(_cut_period(_read_row(row, overrides), successors) for row in rows)
+    return tuple(_cut_period(pmode, later_versions) for pmode in texts.parse_first_version(overrides))
+
+
+def load_agreed_pmodes(conn: Connection, agreement: str) -> list[PMode]:
+    """Return the P-Modes of the first version of an agreement as agreed, without overrides; raise GW906."""
+    texts = AgreementTexts(_map_texts(agreements.list_agreement_pmodes(conn, agreement)))
+    return _read_stored(agreement, lambda: texts.parse_first_version(()))
+
+
+def read_stored_overrides(agreement: AgreementRow) -> tuple[PModeOverride, ...]:
+    """Return the overrides of an agreement, a row of the register; raise GW906 where they cannot be read."""
+    return _read_stored(agreement.id, AgreementTexts({}, agreement.overrides).parse_overrides)
+
+
+def read_later_versions(agreement: AgreementRow) -> list[LaterVersion]:
+    """Return the later versions of an agreement, a row of the register; raise GW906."""
+    texts = AgreementTexts({}, successors=agreement.successors)
+    return _read_stored(agreement.id, texts.parse_later_versions)
 
 
 def _list_later_pmodes(
-    successors: list[dict[str, Any]] | None, overrides: tuple[PModeOverride, ...]
+    later_versions: Sequence[LaterVersion], overrides: Sequence[PModeOverride]
 ) -> list[PMode]:
     """Return the P-Modes of later versions, each until the next one begins."""
     pmodes = []
-    for number, version in enumerate(successors or ()):
-        for parameters in version["pmodes"]:
+    for number, version in enumerate(later_versions):
+        for parameters in version.stored["pmodes"]:
             pmode = apply_overrides(pmode_from_json(parameters), overrides)
-            pmodes.append(_cut_period(pmode, (successors or [])[number + 1 :]))
+            pmodes.append(_cut_period(pmode, later_versions[number + 1 :]))
     return pmodes
 
 
-def _cut_period(pmode: PMode, successors: list[dict[str, Any]] | None) -> PMode:
+def _cut_period(pmode: PMode, later_versions: Sequence[LaterVersion]) -> PMode:
     """Return a P-Mode that ends where the next version of its agreement begins."""
-    if not successors:
+    if not later_versions:
         return pmode
-    begins = datetime.fromisoformat(successors[0]["valid_from"])
+    begins = later_versions[0].valid_from
     return replace(pmode, valid_until=begins) if pmode.valid_from < begins < pmode.valid_until else pmode
-
-
-def _read_row(row: PModeRow, overrides: tuple[PModeOverride, ...]) -> PMode:
-    pmode = pmode_from_json(row.parameters)
-    return apply_overrides(pmode, overrides) if overrides else pmode
-
-
-def make_forwarding_rule(row: ForwardingRuleRow) -> ForwardingRule:
-    """Return a stored rule as a value."""
-    return ForwardingRule(
-        to=PartyId(row.to_value, row.to_type or None),
-        next_party=row.next_party,
-        endpoint=row.endpoint,
-        senders=tuple(row.senders),
-        service=row.service or None,
-        action=row.action or None,
-        acknowledgment=row.acknowledgment,
-        sync_reply=row.sync_reply,
-        retries=row.retries,
-        retry_interval=row.retry_interval,
-    )
-
-
-def make_rule_columns(rule: ForwardingRule) -> dict[str, Any]:
-    """Return the columns in which a rule is stored."""
-    return {
-        "to_value": rule.to.value,
-        "to_type": rule.to.type or "",
-        "service": rule.service or "",
-        "action": rule.action or "",
-        "next_party": rule.next_party,
-        "endpoint": rule.endpoint,
-        "senders": list(rule.senders),
-        "acknowledgment": rule.acknowledgment,
-        "sync_reply": rule.sync_reply,
-        "retries": rule.retries,
-        "retry_interval": rule.retry_interval,
-    }
-
-
-def list_forwarding_rules(conn: Connection) -> tuple[ForwardingRule, ...]:
-    """Return every stored rule."""
-    return tuple(make_forwarding_rule(row) for row in agreements.list_forwarding_rules(conn))

@@ -24,7 +24,8 @@ from gateway.errors import (
     GatewayError,
     raise_resource_problem,
 )
-from gateway.hub.register.effective_pmodes import list_forwarding_rules, load_pmode_texts
+from gateway.hub.register.effective_pmodes import load_pmode_texts
+from gateway.hub.register.stored_forwarding_rules import list_forwarding_rules
 from gateway.hub.trust.fetch_sources import LoadedRevocationData
 from gateway.hub.trust.trusted_lists import Recognizer
 from gateway.hub.trust.verdict_recorder import VerdictRecorder
