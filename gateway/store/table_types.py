@@ -253,14 +253,17 @@ def _read_json(text: str | None) -> Any:
         return None
     try:
         value, end = _decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         end = -1
     # Text that `_write_json` has stored has no blanks around it.
-    if end == len(text):
-        return value
+    return value if end == len(text) else _read_changed_json(text)
+
+
+def _read_changed_json(text: str) -> Any:
+    """Return the value of a JSON text that `_write_json` has not stored; raise GW805 if it is malformed."""
     try:
         return json.loads(text)
-    except ValueError as mistake:
+    except (ValueError, RecursionError) as mistake:
         detail = f"a value in the database is no JSON: {mistake}"
         raise GatewayError(EVIDENCE_BROKEN, detail[:160], "database.url") from None
 

@@ -204,7 +204,18 @@ def test_messages_that_rest_under_an_unread_agreement_take_no_warning_about_othe
 
 
 @pytest.mark.parametrize(
-    "changes", [{"from_party": 7}, {"to_party": [[1, 2, 3]]}, {"pull": {"sub_channel": ["x"]}}, {"pull": 1}]
+    "changes",
+    [
+        {"from_party": 7},
+        {"to_party": [[1, 2, 3]]},
+        {"to_party": [[["x"], None]]},
+        {"to_party": [[{}, None]]},
+        {"to_party": [["x", ["y"]]]},
+        {"to_party": ["xy"]},
+        {"mpc": ["x"]},
+        {"pull": {"sub_channel": ["x"]}},
+        {"pull": 1},
+    ],
 )
 def test_an_agreement_of_another_form_is_left_out(story: Story, changes: dict[str, Any]) -> None:
     story.register("broker9")
@@ -212,6 +223,8 @@ def test_an_agreement_of_another_form_is_left_out(story: Story, changes: dict[st
     add_later_term(story.house.engine, ODD, **changes)
     book = story.house.hub.refresh_snapshot().book
     assert {pmode.agreement for pmode in book.list_pull_pmodes(CHANNEL, story.clock())} == {NAME}
+    assert list_pull_tasks(story.house.hub, EVERY) == []
+    assert read_errors(pull(story.house, story.broker))[0]["severity"] == "warning"
     assert list(book.list_unread_agreements()) == [ODD]
     assert len(list(find_unread_agreements(story.house.hub.refresh_snapshot(), "hub"))) == 1
     unnamed = story.broker.message("Store", agreement="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, Text, select, type_coerce, update
 
 from gateway.store import register_version, write_transaction
 from tests.kit import tables
@@ -28,4 +28,13 @@ def spoil_certificate(engine: Engine, sha256: str) -> None:
     certificates = tables.certificates
     with write_transaction(engine) as conn:
         conn.execute(update(certificates).where(certificates.c.sha256 == sha256).values(der=b"\x30\x03odd"))
+        register_version.increment_register_version(conn)
+
+
+def store_text(engine: Engine, agreement: str, column: str, text: str) -> None:
+    """Store a text, JSON or not, in a column of an agreement: parameters, overrides or successors."""
+    table, key = (tables.pmodes, "agreement_id") if column == "parameters" else (tables.agreements, "id")
+    with write_transaction(engine) as conn:
+        stored = {table.c[column]: type_coerce(text, Text)}
+        conn.execute(update(table).where(table.c[key] == agreement).values(stored))
         register_version.increment_register_version(conn)

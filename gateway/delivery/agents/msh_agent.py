@@ -82,7 +82,9 @@ class MshAgent:
             return
         if "fragment" in lease.parameters and drop_unwanted_fragment(self._hub, lease):
             return
-        self._require_read_agreement(lease)
+        # Under an agreement that this version does not read nothing is posted: the answer could not be
+        # verified, and each repeat would reach the partner once more.
+        _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
         is_receipt_expected = bool(lease.parameters.get("receipt"))
         if is_receipt_expected and lease.tries > self.get_retry_plan(lease).max_retries + 1:
             raise GatewayError(
@@ -100,17 +102,6 @@ class MshAgent:
             self._process_answer(lease, posted_message)
         else:
             self._mark_awaiting_receipt(lease)
-
-    def _require_read_agreement(self, lease: DeliveryLease) -> None:
-        """Raise GW906 where this version does not read the agreement of a message: nothing is posted then.
-
-        The answer could not be verified, and each repeat would reach the partner once more.
-        """
-
-        def find_pmode(snapshot: RegisterSnapshot) -> None:
-            _find_pmode(snapshot, lease, self._hub.clock())
-
-        run_with_current_register(self._hub, self._hub.get_snapshot(), find_pmode)
 
     def _renew_sequence_number(self, lease: DeliveryLease) -> DeliveryLease:
         """Return the lease of an ordered message with the octets that have its present number."""
@@ -280,6 +271,6 @@ class MshAgent:
 
 
 def _find_pmode(snapshot: RegisterSnapshot, lease: DeliveryLease, at: datetime) -> PMode | None:
-    """Return the P-Mode of a queued message, None when it is gone."""
+    """Return the P-Mode of a queued message, None when it is gone; raise GW906 where it is not read."""
     pmode_id = str(lease.parameters.get("pmode"))
     return snapshot.book.find_by_id(lease.parameters.get("agreement"), pmode_id, at)
