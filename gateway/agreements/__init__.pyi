@@ -44,6 +44,7 @@ from .pmode import DESTINATIONS as DESTINATIONS
 from .pmode import GZIP as GZIP
 from .pmode import PMode as PMode
 from .pmode import is_uri as is_uri
+from .pmode import parse_instant as parse_instant
 from .pmode import pmode_from_json as pmode_from_json
 from .pmode import pmode_to_json as pmode_to_json
 from .pmode_differences import list_differences as list_differences

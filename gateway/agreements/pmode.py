@@ -8,6 +8,7 @@ default.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
@@ -328,18 +329,35 @@ def terms_from_json(terms_class: Any, json_values: Mapping[str, Any]) -> Any:
 
 
 def _convert_from_json(field_type: Any, json_value: Any, field_name: str) -> Any:
-    """Return the value of the field `field_name` of type `field_type` that `_convert_to_json` wrote."""
-    if json_value is None or field_type in (str, int, bool):
+    """Return the value of the field `field_name` of type `field_type` that `_convert_to_json` wrote.
+
+    Raises TypeError for a value of another type, ValueError for a text that UTF-8 cannot hold.
+    """
+    alternatives = get_args(field_type) if get_origin(field_type) is UnionType else (field_type,)
+    if type(json_value) in alternatives:
+        if isinstance(json_value, str):
+            json_value.encode()
         return json_value
-    if get_origin(field_type) is UnionType:
-        return _convert_from_json(get_args(field_type)[0], json_value, field_name)
-    if get_origin(field_type) is tuple:
-        return tuple(_convert_from_json(get_args(field_type)[0], member, field_name) for member in json_value)
-    if field_type is PartyId:
-        return PartyId(*json_value)
-    if field_type is datetime:
+    value_type = alternatives[0]
+    if isinstance(json_value, str) and value_type is datetime:
         return parse_instant(json_value, field_name)
-    return terms_from_json(field_type, json_value)
+    if isinstance(json_value, list) and value_type is PartyId:
+        return _read_party_id(json_value, field_name)
+    if isinstance(json_value, list) and get_origin(value_type) is tuple:
+        return tuple(_convert_from_json(get_args(value_type)[0], member, field_name) for member in json_value)
+    if isinstance(json_value, dict) and is_dataclass(value_type):
+        return terms_from_json(value_type, json_value)
+    raise TypeError(f"the term {field_name} is {json.dumps(json_value)[:80]}")
+
+
+def _read_party_id(json_value: list[Any], field_name: str) -> PartyId:
+    value, kind = json_value
+    return PartyId(
+        _convert_from_json(str, value, field_name), _convert_from_json(_OPTIONAL_TEXT, kind, field_name)
+    )
+
+
+_OPTIONAL_TEXT: Final = str | None
 
 
 @cache

@@ -8,6 +8,7 @@ it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -29,6 +30,13 @@ _GROUPED_TERMS: Final[Mapping[str, tuple[str, str]]] = {
     "sign_status": ("security", "sign_status"),
     "mutual_tls": ("security", "mutual_tls"),
     "pull_authorization": ("pull", "authorization"),
+}
+#: The terms whose values are no texts.
+_VALUE_TYPES: Final[Mapping[str, type]] = {
+    "retries": int,
+    "retry_interval": int,
+    "sign_status": bool,
+    "mutual_tls": bool,
 }
 OVERRIDDEN_TERMS: Final = (*_PARTY_TERMS, "deliver_to", *_GROUPED_TERMS)
 
@@ -53,6 +61,9 @@ class PModeOverride:
             raise GatewayError(
                 MISUSE, f"an override must be of {', '.join(OVERRIDDEN_TERMS)}", self.term[:80]
             )
+        if type(self.value) is not _VALUE_TYPES.get(self.term, str):
+            detail = f"an override of {self.term} cannot be {json.dumps(self.value)[:80]}"
+            raise GatewayError(MISUSE, detail, self.term)
 
     @property
     def key(self) -> tuple[str, str | None, tuple[PartyId, ...]]:

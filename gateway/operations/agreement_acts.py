@@ -269,7 +269,7 @@ def activate_pmodes(
         }
         agreements.set_successors(conn, agreement_row.id, [*kept_versions, version])
         return
-    if agreement_row is not None and agreement_row.successors:
+    if agreement_row is not None and agreement_row.successors is not None:
         agreements.set_successors(conn, agreement_row.id, ())
     new_agreement = NewAgreement(pmodes[0].agreement, file_kind, file_octets, valid_from, valid_until)
     agreements.activate_agreement(

@@ -23,6 +23,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    type_coerce,
 )
 
 from gateway.errors import NO_ADDRESS
@@ -40,7 +41,7 @@ from gateway.store.notices import NoticeRow, notices
 from gateway.store.parties import parties, party_ids
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.sessions import passkeys
-from gateway.store.table_types import read_columns
+from gateway.store.table_types import ListedJson, read_columns
 from gateway.store.transitions import transitions
 
 _OPEN_DELIVERIES: Final = tuple(state for state in DELIVERY.states if state not in DELIVERY.final_states)
@@ -341,7 +342,10 @@ def search_agreements(conn: Connection, criteria: ListFilter) -> ListPage:
         conditions.append(a.id.in_(between))
     if criteria.text:
         conditions.append(build_text_condition(criteria.text, a.id, a.kind, a.status, a.loaded_by))
-    columns = tuple(column for column in a if column is not a.source)
+    columns = (
+        *(column for column in a if column.name not in ("source", "overrides", "successors")),
+        *(type_coerce(column, ListedJson()).label(column.name) for column in (a.overrides, a.successors)),
+    )
     return fetch_page(conn, columns, agreements, conditions, criteria, a.id, is_ascending=True)
 
 

@@ -243,6 +243,23 @@ class Json(TypeDecorator[Any]):
         return _read_json
 
 
+class ListedJson(Json):
+    """A JSON value in a list of rows: text that is no JSON is returned as it is."""
+
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[str | None], Any]:  # noqa: ARG002
+        """Return a function from a stored text to its value, or to the text."""
+        return _read_listed_json
+
+
+def _read_listed_json(text: str | None) -> Any:
+    try:
+        return _read_json(text)
+    except GatewayError:
+        return text
+
+
 def _write_json(value: Any) -> str | None:
     return None if value is None else _encode(value)
 

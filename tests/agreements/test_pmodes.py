@@ -354,7 +354,25 @@ def test_json_gives_the_same_pmode_back(one: PMode) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"from_party": 3}, {"security": {"seal": True}}, {"extra": 1}, {"valid_from": None}]
+    "change",
+    [
+        {"from_party": 3},
+        {"from_party": [["hub"]]},
+        {"from_party": [["hub", 7]]},
+        {"from_party": [["\ud800", "urn:example:type"]]},
+        {"security": {"seal": True}},
+        {"security": None},
+        {"security": []},
+        {"security": {"sign": 1}},
+        {"security": {"certificates": "ab"}},
+        {"reliability": {"retries": 1.5}},
+        {"reliability": {"retries": True}},
+        {"extra": 1},
+        {"valid_from": None},
+        {"valid_from": 7},
+        {"from_role": 7},
+        {"service": "\ud800"},
+    ],
 )
 def test_json_of_another_form_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(GatewayError) as caught:

@@ -23,10 +23,38 @@ from tests.kit.odd_rows import store_text
 OTHER = NAME.replace("2026", "2027")
 #: A version that begins later, while the agreement is in force.
 LATER = AGREEMENT.replace(b"valid_from: 2026", b"valid_from: 2030")
+
+
+def write_override(term: str, value: Any) -> str:
+    """Return overrides of one term as they are stored."""
+    override = {"term": term, "value": value, "reason": "x", "by": "y", "at": "z", "pmode": None, "party": []}
+    return json.dumps([override])
+
+
+def write_version(**changes: Any) -> str:
+    """Return later versions as they are stored: one, which begins in 2030."""
+    version = {
+        "kind": "pmode",
+        "source": "",
+        "valid_from": "2030-01-01T00:00:00+00:00",
+        "valid_until": "2031-01-01T00:00:00+00:00",
+        "loaded_at": "2026-01-01T00:00:00+00:00",
+        "loaded_by": "operator",
+        "pmodes": [],
+    }
+    return json.dumps([version | changes])
+
+
+ODD_OVERRIDES = [
+    '[{"term": "of a later version"}]',
+    *(write_override("mutual_tls", value) for value in ("yes", 1, None)),
+    write_override("retries", float("nan")),
+    write_override("deliver_to", "moon"),
+]
 ODD_TEXTS = {
     "parameters": ["7", *at_night("no JSON", "null", '"x"', "{}", "[]", '{"from_party": 7}')],
-    "overrides": ["no JSON", '[{"term": "of a later version"}]', *at_night("7", "[7]")],
-    "successors": ["[{}]", *at_night("no JSON", "7", "[7]", "[" * 3000)],
+    "overrides": ["no JSON", write_override("retries", 1.5), *at_night("7", "[7]", *ODD_OVERRIDES)],
+    "successors": [write_version(pmodes=[{"x": 1}]), *at_night("no JSON", "7", "[7]", "[{}]", "[" * 3000)],
 }
 Run = Callable[..., tuple[int, str, str]]
 
@@ -61,6 +89,8 @@ def list_read(engine: Engine) -> tuple[set[str], list[str]]:
 def check_verbs_on_odd_row(run: Run, engine: Engine, folder: Path, column: str, text: str) -> None:
     store_text(engine, NAME, column, text)
     assert list_read(engine) == ({OTHER}, [NAME])
+    status, out, _ = run("agreement", "list", "--json")
+    assert (status, {json.loads(line)["id"] for line in out.splitlines()}) == (0, {NAME, OTHER})
     status, out, err = run("agreement", "show", NAME)
     assert (status, out) == (1, "")
     assert err.startswith(f"gateway: GW906 agreement '{NAME}' is not read by this version: ")
@@ -138,6 +168,36 @@ def test_an_override_of_a_value_that_is_not_known_ends_by_consent_alone(
     assert list_read(engine) == ({OTHER}, [NAME])
     assert "overrides-unread" in run("agreement", "load", tmp_path / "same.yaml")[2]
     assert run("agreement", "override", NAME, "--retries", "7", "--reason", "slow line")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        write_version(pmodes=None),
+        *at_night(
+            write_version(valid_from="2030-01-01T00:00:00"),
+            write_version(valid_until=7),
+            write_version(loaded_by=None, pmodes=7),
+            json.dumps([{}]),
+        ),
+    ],
+)
+def test_a_later_version_of_another_form_is_found_before_it_begins(
+    run: Run, engine: Engine, tmp_path: Path, text: str
+) -> None:
+    store_text(engine, NAME, "successors", text)
+    assert list_read(engine) == ({OTHER}, [NAME])
+    assert run("agreement", "show", NAME)[2].startswith("gateway: GW906 ")
+    assert run("agreement", "load", tmp_path / "same.yaml")[0] == 0
+    assert list_read(engine) == ({OTHER, NAME}, [])
+
+
+def test_a_pmode_of_another_agreement_makes_it_unread(run: Run, engine: Engine) -> None:
+    with read_transaction(engine) as conn:
+        row = agreements.list_agreement_pmodes(conn, NAME)[0]
+    store_text(engine, NAME, "parameters", row.parameters.replace(NAME, "urn:example:agreement:third"))
+    assert list_read(engine) == ({OTHER}, [NAME])
+    assert "is of agreement urn:example:agreement:third" in run("agreement", "show", NAME)[2]
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS["successors"])

@@ -85,10 +85,35 @@ def test_a_message_whose_receipt_was_not_understood_is_not_posted_again_and_agai
     story.inbox.answers.append(become_unread)
     story.submit(story.submission(without_applications), attach=False)
     tick_often(story)
-    assert len(story.inbox.octets) == 2
+    assert len(story.inbox.octets) == 1
     assert story.deliveries(state="FAILED") == []
     load_again(story)
     story.tick(minutes=6)
+    assert [row.state for row in story.deliveries(agent="msh")] == ["DELIVERED"]
+
+
+@BOTH
+def test_a_receipt_for_a_message_of_an_unread_agreement_is_asked_for_again(engine: Engine) -> None:
+    """No error may be sent about a receipt: the status alone says that it was not taken."""
+    story = Story(engine, customs=False)
+    receipts = []
+
+    def keep_receipt(opened: Any) -> HttpAnswer:
+        core, context = story.inbox.broker.core, story.inbox.broker.context()
+        receipts.append(core.seal((core.make_receipt(opened, context),), opened.pmode, context))
+        return HttpAnswer(204, {}, b"")
+
+    story.inbox.answers.append(keep_receipt)
+    story.submit(story.submission(without_applications), attach=False)
+    story.tick(seconds=1)
+    make_agreement_unread(story)
+    story.hub.refresh_snapshot()
+    refusal = story.house.post(receipts[0])
+    assert (refusal.status, refusal.body) == (503, b"")
+    assert [row.state for row in story.deliveries(agent="msh")] == ["AWAITING_RECEIPT"]
+    load_again(story)
+    story.hub.refresh_snapshot()
+    assert story.house.post(receipts[0]).status == 204
     assert [row.state for row in story.deliveries(agent="msh")] == ["DELIVERED"]
 
 

@@ -15,9 +15,10 @@ def make_parameters(sender: str, receiver: str) -> dict[str, Any]:
 
 def test_the_parties_of_every_later_version_are_listed() -> None:
     period = {"valid_from": "2027-01-01T00:00:00+00:00", "valid_until": "2028-01-01T00:00:00+00:00"}
+    origin = {"kind": "pmode", "loaded_at": "2026-11-20T09:00:00+00:00", "loaded_by": "operator"}
     versions = [
-        {"pmodes": [make_parameters("a", "c"), make_parameters("d", "a")], **period},
-        {"pmodes": [make_parameters("a", "e")], **period},
+        {"pmodes": [make_parameters("a", "c"), make_parameters("d", "a")], **period, **origin},
+        {"pmodes": [make_parameters("a", "e")], **period, **origin},
     ]
     texts = {"p": json.dumps(make_parameters("a", "b"))}
     changed = AgreementTexts(texts, successors=json.dumps(versions))

@@ -155,6 +155,17 @@ def test_a_receipt_that_does_not_match_is_refused(
     assert (refused.http_status, refused.parcel, refused.error_signal) == (204, None, None)
 
 
+@pytest.mark.parametrize("problem", [errors.NO_ROOM, errors.KEY_UNAVAILABLE, errors.AGREEMENT_UNREAD])
+def test_a_receipt_that_is_refused_by_a_fault_of_ours_is_asked_for_again(
+    problem: errors.Problem, context: ProtocolContext
+) -> None:
+    """Status 204 would say that it was taken."""
+    opened, _ = exchange(sample_parties.message(), context)
+    parcel = ebms2.seal((ebms2.make_receipt(opened, context),), opened.pmode, context)
+    refused = ebms2.reject_parcel(GatewayError(problem), parcel, context)
+    assert (refused.http_status, refused.parcel, refused.error_signal) == (503, None, None)
+
+
 def test_an_unsigned_receipt_is_found_wanting_later_too(context: ProtocolContext) -> None:
     """An answer that comes by a POST of its own is opened first and held against its message then."""
     opened, sent = exchange(sample_parties.message(), context)

@@ -266,8 +266,16 @@ def _find_current_findings(
 
 def _list_versions(loaded: LoadedAgreement) -> list[dict[str, Any]]:
     """Return the later versions of an agreement, without their files."""
-    names = ("kind", "valid_from", "valid_until", "loaded_at", "loaded_by")
-    return [{name: version.stored[name] for name in names} for version in read_later_versions(loaded.row)]
+    return [
+        {
+            "kind": version.kind,
+            "valid_from": version.stored["valid_from"],
+            "valid_until": version.stored["valid_until"],
+            "loaded_at": version.loaded_at,
+            "loaded_by": version.loaded_by,
+        }
+        for version in read_later_versions(loaded.row)
+    ]
 
 
 def _list_certificate_rows(conn: Connection, loaded: LoadedAgreement) -> list[dict[str, Any]]:

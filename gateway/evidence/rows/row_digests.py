@@ -147,7 +147,7 @@ def _read_columns(row: Any, columns: Iterable[str]) -> list[Any]:
 
 def _spell(value: Any) -> Any:
     """Return a value of a column as JSON has it: one spelling on both databases."""
-    if value is None or isinstance(value, (str, int)):
+    if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds")

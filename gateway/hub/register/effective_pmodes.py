@@ -17,11 +17,13 @@ from gateway.agreements import (
     FILING_FUNCTIONS,
     FILING_SERVICE,
     PMode,
+    PModeIndex,
     PModeOverride,
     PullRoute,
     apply_overrides,
     list_mailbox_filings,
     make_unread_error,
+    parse_instant,
     pmode_from_json,
     read_overrides,
 )
@@ -42,11 +44,22 @@ _FILED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LaterVersion:
-    """A later version of an agreement: its period, and all of it as it is stored."""
+    """A later version of an agreement: its period, how it came, and all of it as it is stored."""
 
     valid_from: datetime
     valid_until: datetime
+    kind: str
+    loaded_at: str
+    loaded_by: str
     stored: dict[str, Any]
+
+    def list_parameters(self) -> list[dict[str, Any]]:
+        """Return the parameters of its P-Modes."""
+        return list(self.stored["pmodes"])
+
+    def parse_pmodes(self) -> list[PMode]:
+        """Return its P-Modes as agreed; some exception for others."""
+        return [pmode_from_json(parameters) for parameters in self.list_parameters()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +87,19 @@ class AgreementTexts:
 
     def parse_later_versions(self) -> list[LaterVersion]:
         """Return the later versions in their order."""
-        return [
-            LaterVersion(
-                datetime.fromisoformat(version["valid_from"]),
-                datetime.fromisoformat(version["valid_until"]),
-                version,
-            )
-            for version in _parse_json(self.successors) or ()
-        ]
+        return [_read_later_version(version) for version in _parse_json(self.successors) or ()]
 
     def list_later_parameters(self) -> list[dict[str, Any]]:
         """Return the parameters of the P-Modes of the later versions."""
-        return [p for version in self.parse_later_versions() for p in version.stored["pmodes"]]
+        return [p for version in self.parse_later_versions() for p in version.list_parameters()]
+
+
+def _read_later_version(stored: dict[str, Any]) -> LaterVersion:
+    """Return a stored version; raise KeyError, TypeError or ValueError for one of another form."""
+    valid_from, valid_until = (parse_instant(stored[name], name) for name in ("valid_from", "valid_until"))
+    return LaterVersion(
+        valid_from, valid_until, stored["kind"], stored["loaded_at"], stored["loaded_by"], stored
+    )
 
 
 def _parse_json(text: str | None) -> Any:
@@ -108,7 +122,14 @@ class PModeTexts:
         Raises GW906 for one that this version does not read: another version has stored it, or it was changed
         outside the gateway.
         """
-        return _read_stored(agreement, self.texts[agreement].parse_pmodes)
+        return _read_stored(agreement, lambda: self._parse_pmodes(agreement))
+
+    def _parse_pmodes(self, agreement: str) -> tuple[PMode, ...]:
+        pmodes = self.texts[agreement].parse_pmodes()
+        stranger = next((pmode for pmode in pmodes if pmode.agreement != agreement), None)
+        if stranger is not None:
+            raise ValueError(f"its P-Mode {stranger.id[:80]} is of agreement {stranger.agreement[:80]}")
+        return pmodes
 
     def list_parties(self, agreement: str) -> set[PartyId]:
         """Return the ids of the parties of an agreement, from its first P-Mode and its later versions.
@@ -186,9 +207,13 @@ def _read_parties(texts: AgreementTexts) -> set[PartyId]:
 
 
 def _read_party_id(stored_id: Any) -> PartyId:
-    """Return a stored id of a party; raise TypeError where it is no list of a value and a type."""
+    """Return a stored id of a party.
+
+    Raises TypeError where it is no list of a value and a type, ValueError for a text that UTF-8 cannot hold.
+    """
     match stored_id:
         case [str(value), str() | None as kind]:
+            (value + (kind or "")).encode()
             return PartyId(value, kind)
     raise TypeError(f"the id of a party is {json.dumps(stored_id)[:80]}")
 
@@ -249,7 +274,10 @@ def load_effective_pmodes(conn: Connection, agreement: AgreementRow, at: datetim
     """
     rows = agreements.list_agreement_pmodes(conn, agreement.id)
     texts = AgreementTexts(_map_texts(rows), agreement.overrides, agreement.successors)
-    return _read_stored(agreement.id, lambda: _choose_pmodes(texts, at))
+    problem = PModeIndex(source=PModeTexts({agreement.id: texts})).list_unread_agreements().get(agreement.id)
+    if problem is not None:
+        raise problem
+    return _choose_pmodes(texts, at)
 
 
 def _choose_pmodes(texts: AgreementTexts, at: datetime) -> tuple[PMode, ...]:
@@ -277,9 +305,18 @@ def read_stored_overrides(agreement: AgreementRow) -> tuple[PModeOverride, ...]:
 
 
 def read_later_versions(agreement: AgreementRow) -> list[LaterVersion]:
-    """Return the later versions of an agreement, a row of the register; raise GW906."""
+    """Return the later versions of an agreement, a row of the register.
+
+    Raises GW906 where they, or their P-Modes, cannot be read.
+    """
     texts = AgreementTexts({}, successors=agreement.successors)
-    return _read_stored(agreement.id, texts.parse_later_versions)
+
+    def read_versions() -> list[LaterVersion]:
+        later_versions = texts.parse_later_versions()
+        _list_later_pmodes(later_versions, ())
+        return later_versions
+
+    return _read_stored(agreement.id, read_versions)
 
 
 def _list_later_pmodes(
@@ -288,9 +325,8 @@ def _list_later_pmodes(
     """Return the P-Modes of later versions, each until the next one begins."""
     pmodes = []
     for number, version in enumerate(later_versions):
-        for parameters in version.stored["pmodes"]:
-            pmode = apply_overrides(pmode_from_json(parameters), overrides)
-            pmodes.append(_cut_period(pmode, later_versions[number + 1 :]))
+        changed = (apply_overrides(pmode, overrides) for pmode in version.parse_pmodes())
+        pmodes += [_cut_period(pmode, later_versions[number + 1 :]) for pmode in changed]
     return pmodes
 
 

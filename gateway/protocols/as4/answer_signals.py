@@ -25,7 +25,12 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols.answer_headers import describe_problem, make_answer_header, make_fault_answer
+from gateway.protocols.answer_headers import (
+    describe_problem,
+    make_answer_header,
+    make_empty_refusal,
+    make_fault_answer,
+)
 from gateway.protocols.as4.header_reader import read_message_id
 from gateway.protocols.as4.header_values import RefusedBundle, make_eb3_name
 from gateway.protocols.as4.message_reading import read_message
@@ -210,7 +215,7 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
         (unit.message_id or None, False) if unit else _find_message_id(parcel, context.limits)
     )
     if is_error or isinstance(unit, ErrorSignal):
-        return RejectionResponse(204)
+        return make_empty_refusal(problem)
     signal = None
     if problem.problem not in (NOT_SOAP, NOT_UNDERSTOOD):
         signal = make_unit_error(problem, unit, message_id, context)

@@ -31,7 +31,12 @@ from gateway.message_model import (
     Unit,
     UserMessage,
 )
-from gateway.protocols.answer_headers import describe_problem, make_answer_header, make_fault_answer
+from gateway.protocols.answer_headers import (
+    describe_problem,
+    make_answer_header,
+    make_empty_refusal,
+    make_fault_answer,
+)
 from gateway.protocols.core import (
     OpenedMessage,
     Parcel,
@@ -268,9 +273,9 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
 def _make_rejection_response(
     problem: GatewayError, header: MessageHeader | None, asks_sync_reply: bool, context: ProtocolContext
 ) -> RejectionResponse:
-    """Return the answer to a refused message: an ErrorList, else a SOAP Fault; 204 if none may be sent."""
+    """Return the answer to a refused message: an ErrorList, else a SOAP Fault, else a status alone."""
     if header is not None and not is_answerable(header):
-        return RejectionResponse(204)
+        return make_empty_refusal(problem)
     signal = None if header is None else _make_error_about(problem, header, context)
     if signal is not None and header is not None and match_forwarding_rule(header, context):
         # The To party has not seen the message: who refuses it is the handler on the way.
