@@ -136,11 +136,15 @@ def find_uncounted_delay(lease: DeliveryLease, problem: GatewayError) -> timedel
     """Return the wait after a problem that uses up no try, and None after any other.
 
     Such are no space, no key, no address, and an agreement that this version of the program does not read.
+    An ordered message has no other end than its tries once it was posted, and others wait behind it: it uses
+    them up.
     """
     if isinstance(problem, InsufficientStorageError):
         return _NO_SPACE_DELAY
     if problem.problem is KEY_UNAVAILABLE:
         return _NO_KEY_DELAY
+    if problem.problem is AGREEMENT_UNREAD and lease.parameters.get("ordered") and lease.tries > 1:
+        return None
     if problem.problem in (NO_ROOM, NO_ADDRESS, AGREEMENT_UNREAD):
         return compute_retry_delay(lease.attempt, _OPERATOR_PLAN, str(lease.id))
     return None

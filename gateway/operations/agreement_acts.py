@@ -25,7 +25,7 @@ from gateway.agreements import (
 )
 from gateway.config import Settings
 from gateway.errors import AGREEMENT_UNWORKABLE, AGREEMENT_WARNED, GatewayError
-from gateway.hub import list_effective_pmodes, read_later_versions
+from gateway.hub import list_effective_pmodes, load_effective_pmodes, read_later_versions
 from gateway.operations.audited_changes import DatabaseChange, describe_agreements
 from gateway.operations.plain_values import format_count
 from gateway.operations.stored_overrides import apply_stored_overrides, remove_unread_overrides
@@ -268,6 +268,7 @@ def activate_pmodes(
             "pmodes": [pmode_to_json(pmode) for pmode in pmodes],
         }
         agreements.set_successors(conn, agreement_row.id, [*kept_versions, version])
+        _require_read_agreement(conn, agreement_row.id, at)
         return
     if agreement_row is not None and agreement_row.successors is not None:
         agreements.set_successors(conn, agreement_row.id, ())
@@ -275,6 +276,13 @@ def activate_pmodes(
     agreements.activate_agreement(
         conn, new_agreement, [_make_pmode_row(pmode) for pmode in pmodes], at, actor
     )
+
+
+def _require_read_agreement(conn: Connection, agreement_id: str, at: datetime) -> None:
+    """Raise GW906 where the agreement cannot be read with its new version."""
+    agreement_row = agreements.find_agreement(conn, agreement_id)
+    if agreement_row is not None:
+        load_effective_pmodes(conn, agreement_row, at)
 
 
 def _is_succeeded(agreement_row: AgreementRow, begins_at: datetime, at: datetime) -> bool:

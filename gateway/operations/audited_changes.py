@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -207,7 +208,20 @@ def _describe_agreement(conn: Connection, agreement_id: str) -> dict[str, Any] |
     if agreement_row is None:
         return None
     pmode_ids = [pmode.id for pmode in agreements.list_agreement_pmodes(conn, agreement_id)]
-    return _pick_columns(agreement_row, _AGREEMENT_COLUMNS) | {"pmodes": pmode_ids}
+    description = _pick_columns(agreement_row, _AGREEMENT_COLUMNS) | {"pmodes": pmode_ids}
+    if agreement_row.overrides is not None:
+        description["overrides"] = _read_json_or_text(agreement_row.overrides)
+    return description
+
+
+def _read_json_or_text(text: str) -> Any:
+    """Return the value of a JSON text; the text where it is no JSON, since another program wrote it."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return text
+    return value
 
 
 def describe_delivery(conn: Connection, delivery_id: int) -> dict[str, Any] | None:

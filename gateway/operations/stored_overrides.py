@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,7 @@ from gateway.store import agreements
 
 #: How much of a name a finding repeats.
 _MAX_NAME: Final = 80
+_MAX_TERMS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,24 @@ def apply_stored_overrides(conn: Connection, pmodes: Sequence[PMode]) -> Overrid
         except GatewayError as problem:
             if problem.problem is not AGREEMENT_UNREAD:
                 raise
-            text = f"the hub's overrides end when the agreement is loaded: {problem.detail}"
-            findings.append(make_finding("overrides-unread", agreement_id[:_MAX_NAME], text))
+            findings.append(_make_finding(conn, agreement_id, problem))
     effective_pmodes = (
         apply_overrides(pmode, overrides_by_agreement.get(pmode.agreement, ())) for pmode in pmodes
     )
     return OverriddenPModes(tuple(effective_pmodes), tuple(findings))
+
+
+def _make_finding(conn: Connection, agreement_id: str, problem: GatewayError) -> AgreementFinding:
+    """Return the finding on overrides that end, which names their terms as far as these can be read."""
+    agreement_row = agreements.find_agreement(conn, agreement_id)
+    try:
+        stored_overrides = json.loads(agreement_row.overrides or "") if agreement_row is not None else ()
+        terms = ", ".join(dict.fromkeys(str(override["term"]) for override in stored_overrides))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        terms = "of unknown terms"
+    ended = terms.encode("ascii", "backslashreplace").decode()[:_MAX_TERMS]
+    text = f"all overrides of the hub ({ended}) end at once when it is loaded: {problem.detail}"
+    return make_finding("overrides-unread", agreement_id[:_MAX_NAME], text)
 
 
 def remove_unread_overrides(conn: Connection, agreement_id: str, pmodes: Sequence[PMode]) -> None:

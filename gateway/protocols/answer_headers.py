@@ -78,9 +78,9 @@ def make_fault_answer(
 def make_empty_refusal(problem: GatewayError) -> RejectionResponse:
     """Return the answer to a refused signal about which no error may be sent: a status alone.
 
-    That is 503 for a fault of ours, so that the signal is sent again, and 204 for any other.
+    That is 503 for a fault of ours that may pass, so that the signal is sent again, and 204 for any other.
     """
-    return RejectionResponse(503 if problem.problem.ours else 204)
+    return RejectionResponse(503 if problem.problem.ours and problem.problem.retry else 204)
 
 
 def _replace_unprintable(text: str) -> str:

@@ -135,7 +135,7 @@ def test_overrides_that_are_not_read_end_by_consent_alone(
     store_text(engine, NAME, "overrides", text)
     status, _, err = run("agreement", "load", tmp_path / "same.yaml")
     assert status == 1
-    assert "warning overrides-unread: the hub's overrides end when the agreement is loaded: " in err
+    assert "warning overrides-unread: all overrides of the hub (" in err
     assert "GW314 not loaded" in err
     assert list_read(engine)[1] == [NAME]
     status, out, _ = run("agreement", "check", tmp_path / "same.yaml", "--json")
@@ -145,6 +145,34 @@ def test_overrides_that_are_not_read_end_by_consent_alone(
         row = agreements.find_agreement(conn, NAME)
     assert row is not None
     assert row.overrides is None
+
+
+def test_the_audit_names_the_overrides_that_end(run: Run, engine: Engine, tmp_path: Path) -> None:
+    assert run("agreement", "override", NAME, "--sign-status", "no", "--reason", "x")[0] == 0
+    with read_transaction(engine) as conn:
+        row = agreements.find_agreement(conn, NAME)
+    assert row is not None
+    odd = [*json.loads(str(row.overrides)), {"term": "of a later version"}]
+    store_text(engine, NAME, "overrides", json.dumps(odd))
+    err = run("agreement", "load", tmp_path / "same.yaml")[2]
+    assert "all overrides of the hub (sign_status, of a later version) end at once" in err
+    assert run("agreement", "load", tmp_path / "same.yaml", "--accept-warnings")[0] == 0
+    newest = json.loads(run("audit", "list", "--json")[1].splitlines()[0])
+    shown = json.loads(run("audit", "show", newest["id"], "--json")[1])
+    assert shown["before"][NAME]["overrides"] == odd
+    assert "overrides" not in shown["after"][NAME]
+
+
+def test_a_later_version_does_not_hide_that_the_present_one_is_not_read(
+    run: Run, engine: Engine, tmp_path: Path
+) -> None:
+    store_text(engine, NAME, "parameters", "{}")
+    status, _, err = run("agreement", "load", tmp_path / "later.yaml", "--accept-warnings")
+    assert (status, err.startswith("gateway: GW906 ")) == (1, True)
+    with read_transaction(engine) as conn:
+        row = agreements.find_agreement(conn, NAME)
+    assert row is not None
+    assert row.successors is None
 
 
 def test_overrides_that_are_read_stay(run: Run, engine: Engine, tmp_path: Path) -> None:

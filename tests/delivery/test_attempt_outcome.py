@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from gateway.delivery.attempt_outcome import RetryPlan, compute_retry_delay, find_uncounted_delay
-from gateway.errors import KEY_UNAVAILABLE, NO_ADDRESS, NO_ROOM, UNREACHABLE, GatewayError, Problem
+from gateway.errors import (
+    AGREEMENT_UNREAD,
+    KEY_UNAVAILABLE,
+    NO_ADDRESS,
+    NO_ROOM,
+    UNREACHABLE,
+    GatewayError,
+    Problem,
+)
 from gateway.store import InsufficientStorageError
 
 PLAN = RetryPlan(max_retries=5, first_delay=timedelta(seconds=10), max_delay=timedelta(seconds=60))
@@ -53,13 +61,18 @@ def test_a_first_wait_beyond_the_ceiling_does_not_overflow() -> None:
 
 @pytest.mark.parametrize(
     ("problem", "shortest", "longest"),
-    [(KEY_UNAVAILABLE, 30, 30), (NO_ROOM, 1, 240 * 1.2), (NO_ADDRESS, 1, 240 * 1.2)],
+    [
+        (KEY_UNAVAILABLE, 30, 30),
+        (NO_ROOM, 1, 240 * 1.2),
+        (NO_ADDRESS, 1, 240 * 1.2),
+        (AGREEMENT_UNREAD, 1, 240 * 1.2),
+    ],
 )
 @pytest.mark.parametrize("attempt", [1, 10_000])
 def test_what_is_no_fault_of_the_recipient_uses_up_no_try(
     problem: Problem, shortest: float, longest: float, attempt: int
 ) -> None:
-    lease: Any = SimpleNamespace(id=7, attempt=attempt)
+    lease: Any = SimpleNamespace(id=7, attempt=attempt, tries=2, parameters={})
     wait = find_uncounted_delay(lease, GatewayError(problem))
     assert wait is not None
     assert shortest <= wait.total_seconds() <= longest
@@ -69,3 +82,9 @@ def test_what_is_no_fault_of_the_recipient_uses_up_no_try(
 def test_a_recipient_that_is_not_reached_uses_up_a_try() -> None:
     lease: Any = SimpleNamespace(id=7, attempt=1)
     assert find_uncounted_delay(lease, GatewayError(UNREACHABLE)) is None
+
+
+def test_an_ordered_message_that_was_posted_uses_up_its_tries() -> None:
+    for tries, is_counted in ((1, False), (2, True)):
+        lease: Any = SimpleNamespace(id=7, attempt=tries, tries=tries, parameters={"ordered": True})
+        assert (find_uncounted_delay(lease, GatewayError(AGREEMENT_UNREAD)) is None) is is_counted

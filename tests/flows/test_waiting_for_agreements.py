@@ -13,6 +13,7 @@ from gateway.errors import GatewayError
 from gateway.operations import load_unchecked_agreement
 from gateway.store import write_transaction
 from tests.flows.craft import without_applications
+from tests.flows.test_sent_order import ORDERED
 from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT
 from tests.kit.odd_rows import add_later_term
@@ -90,6 +91,27 @@ def test_a_message_whose_receipt_was_not_understood_is_not_posted_again_and_agai
     load_again(story)
     story.tick(minutes=6)
     assert [row.state for row in story.deliveries(agent="msh")] == ["DELIVERED"]
+
+
+@pytest.mark.long
+def test_an_ordered_message_that_was_posted_ends_and_those_behind_it_wait(engine: Engine) -> None:
+    """It has no other end than its tries: after weeks its partner may take a repeat for a new message."""
+    story = Story(engine, agreement=ORDERED)
+    story.inbox.answers.append(unreachable())
+    for _ in range(2):
+        story.submit(b"<a/>", attach=False, conversation_id="talk")
+    story.tick()
+    make_agreement_unread(story)
+    for _ in range(60):
+        story.tick(minutes=5)
+    first, second = (row for row in story.deliveries(agent="msh") if row.subject_type == "case")
+    assert (first.state, first.problem) == ("FAILED", "GW604")
+    assert (second.state, second.problem, second.tries) == ("QUEUED", "GW906", 0)
+    assert len(story.inbox.octets) == 1
+    with write_transaction(engine) as conn:
+        load_unchecked_agreement(conn, ORDERED, "agreement.yaml", story.clock())
+    story.tick(minutes=6)
+    assert [row.state for row in story.deliveries(agent="msh")] == ["FAILED", "DELIVERED"]
 
 
 @BOTH

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.errors import AGREEMENT_UNREAD, NO_ROOM, SIGNATURE_INVALID, GatewayError
+from gateway.errors import AGREEMENT_UNREAD, NO_ROOM, OCTETS_PURGED, SIGNATURE_INVALID, GatewayError
 from gateway.message_model import UNNAMED_PARTY, MessageProperty, Payload, Receipt, Unit, UserMessage
 from gateway.protocols import Parcel, SentUnit, as4
 from tests.protocols import as4_samples, sample_parties
@@ -200,6 +200,11 @@ def test_a_character_set_that_is_no_name_is_refused() -> None:
 def test_an_error_that_is_refused_is_answered_by_a_status_alone() -> None:
     """Status 204 says that it was taken: one that a fault of ours keeps out is asked for again."""
     parcel, context = as4_samples.seal(as4_samples.ERROR), sample_parties.context()
-    for problem, status in ((NO_ROOM, 503), (AGREEMENT_UNREAD, 503), (SIGNATURE_INVALID, 204)):
+    for problem, status in (
+        (NO_ROOM, 503),
+        (AGREEMENT_UNREAD, 503),
+        (OCTETS_PURGED, 204),
+        (SIGNATURE_INVALID, 204),
+    ):
         refused = as4.reject_parcel(GatewayError(problem), parcel, context)
         assert (refused.http_status, refused.parcel, refused.error_signal) == (status, None, None)

@@ -58,7 +58,7 @@ class LaterVersion:
         return list(self.stored["pmodes"])
 
     def parse_pmodes(self) -> list[PMode]:
-        """Return its P-Modes as agreed; some exception for others."""
+        """Return its P-Modes as agreed; a fault ends it by its exception."""
         return [pmode_from_json(parameters) for parameters in self.list_parameters()]
 
 
@@ -71,7 +71,7 @@ class AgreementTexts:
     successors: str | None = None
 
     def parse_pmodes(self) -> tuple[PMode, ...]:
-        """Return the P-Modes of all versions as they are in force; raise some exception for others."""
+        """Return the P-Modes of all versions as they are in force; a fault ends it by its exception."""
         overrides, later_versions = self.parse_overrides(), self.parse_later_versions()
         first = (_cut_period(pmode, later_versions) for pmode in self.parse_first_version(overrides))
         return (*first, *_list_later_pmodes(later_versions, overrides))
