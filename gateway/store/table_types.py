@@ -228,6 +228,10 @@ ID_TEXT: Final = IndexedText(1024)
 LANE_TEXT: Final = IndexedText(2048)
 
 
+class JsonTextError(GatewayError, ValueError):
+    """GW805: a text in the database that is no JSON; for who compares rows, a value that cannot be read."""
+
+
 class Json(TypeDecorator[Any]):
     """A JSON value stored as text, with sorted keys and no blanks."""
 
@@ -256,7 +260,7 @@ class ListedJson(Json):
 def _read_listed_json(text: str | None) -> Any:
     try:
         return _read_json(text)
-    except GatewayError:
+    except JsonTextError:
         return text
 
 
@@ -282,7 +286,7 @@ def _read_changed_json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as mistake:
         detail = f"a value in the database is no JSON: {mistake}"
-        raise GatewayError(EVIDENCE_BROKEN, detail[:160], "database.url") from None
+        raise JsonTextError(EVIDENCE_BROKEN, detail[:160], "database.url") from None
 
 
 def read_columns(row: object) -> dict[str, Any]:

@@ -52,5 +52,5 @@ def test_json_is_stored_without_blanks_and_read_also_with_them(dialect):
 @BOTH
 @pytest.mark.parametrize("text", ["", "{", "1 2", "{} x"])
 def test_what_is_no_json_is_an_error(dialect, text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="GW805 a value in the database is no JSON"):
         Json().result_processor(dialect, None)(text)
