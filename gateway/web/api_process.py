@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config import Settings
+from gateway.store import retry_until_stored
 from gateway.web.api import build_api, build_api_services, make_gate_rejection
 from gateway.web.server import RequestGate
 from gateway.web.server_settings import (
@@ -23,8 +24,7 @@ def serve_api(settings: Settings, config: str | None = None) -> None:
 def load_api() -> RequestGate:
     """Return the API of the serving process's settings; called in each worker process."""
     settings = begin_process()
-    return build_gate(
-        lambda: build_api(build_api_services(build_serving_hub(settings), settings)),
-        build_api_limits(settings),
-        make_gate_rejection,
+    application = retry_until_stored(
+        lambda: build_api(build_api_services(build_serving_hub(settings), settings))
     )
+    return build_gate(application, build_api_limits(settings), make_gate_rejection)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Final
+
+from flask import Flask
 
 from gateway.config import Settings
 from gateway.hub import RejectingComposer, build_hub
-from gateway.web.console import build_console, build_console_services, get_console_url
+from gateway.store import retry_until_stored
+from gateway.web.console import build_console, build_console_services, find_page_needs, get_console_url
 from gateway.web.officers import build_officer_desk, keep_resuming_acts
-from gateway.web.server import RequestGate, WsgiApplication
+from gateway.web.server import RequestGate
 from gateway.web.server_settings import (
     begin_process,
     build_console_address,
@@ -36,7 +40,7 @@ def load_console() -> RequestGate:
     os.nice(_GIVE_WAY)
     settings = begin_process()
 
-    def build() -> WsgiApplication:
+    def build() -> Flask:
         hub = build_hub(settings, RejectingComposer())
         hub.refresh_snapshot()
         start_upkeep(hub)
@@ -44,4 +48,5 @@ def load_console() -> RequestGate:
         keep_resuming_acts(desk)
         return build_console(build_console_services(hub, settings, desk))
 
-    return build_gate(build, build_console_limits(settings))
+    application = retry_until_stored(build)
+    return build_gate(application, build_console_limits(settings, partial(find_page_needs, application)))

@@ -16,7 +16,7 @@ from gateway.hub import Hub, RejectingComposer, build_hub, build_object_folder, 
 from gateway.pki import TlsIdentity
 from gateway.process_log import set_up_logging
 from gateway.protocols import PROTOCOLS
-from gateway.store import InsufficientStorageError, keep_database_mark, retry_until_stored
+from gateway.store import InsufficientStorageError, keep_database_mark
 from gateway.web.server import (
     ConnectionLimits,
     ExitingRequestGate,
@@ -24,6 +24,7 @@ from gateway.web.server import (
     HttpServerSettings,
     ListenerAddress,
     MinimumBodyRate,
+    PageNeeds,
     RequestGate,
     RequestGateLimits,
     SpoolSettings,
@@ -39,6 +40,8 @@ from gateway.web.server import (
 _GRACE: Final = 5.0
 #: A message of more octets is received into a file.
 _LARGEST_HELD: Final = 1024**2
+#: Octets of a form of the console without files.
+_LARGEST_FORM: Final = 1024**2
 #: Where the API takes submissions with their attachments.
 _FILING: Final = "/api/v1/submissions"
 #: How long a handshake may take when the idle time is longer, in seconds.
@@ -97,15 +100,22 @@ def _build_spool_settings(settings: Settings, paths: frozenset[str]) -> SpoolSet
     return SpoolSettings(folder.open_arriving_file, paths, _LARGEST_HELD, settings.payloads.arriving)
 
 
-def build_console_limits(settings: Settings) -> RequestGateLimits:
-    """Return the limits for requests to the console; the uploads of all persons share one memory budget."""
+def build_console_limits(
+    settings: Settings, find_page_needs: Callable[[str, str], PageNeeds]
+) -> RequestGateLimits:
+    """Return the limits for requests to the console; the uploads of all persons share one memory budget.
+
+    `find_page_needs` returns what the page of a method and a path needs.
+    """
     console = settings.console
     return _build_limits(
         settings,
         threads=console.threads,
         requests=console.requests_per_address,
         bodies={},
-        other_bodies=settings.limits.body,
+        other_bodies=_LARGEST_FORM,
+        max_upload_octets=settings.limits.body,
+        find_page_needs=find_page_needs,
         running=console.requests_per_account,
         status_paths=frozenset({"/console/status"}),
     )
@@ -191,15 +201,12 @@ def begin_process() -> Settings:
 
 
 def build_gate(
-    build: Callable[[], WsgiApplication],
-    bounds: RequestGateLimits,
+    application: WsgiApplication,
+    limits: RequestGateLimits,
     make_rejection: Callable[[GatewayError], GateRejection] | None = None,
 ) -> RequestGate:
-    """Return the request gate around the application that `build` makes; report the process as ready.
-
-    A process that restarts while the disk is full waits, instead of dying repeatedly.
-    """
-    gate = ExitingRequestGate(retry_until_stored(build), bounds, make_rejection)
+    """Return the request gate around an application; report the process as ready."""
+    gate = ExitingRequestGate(application, limits, make_rejection)
     tune_garbage_collector()
     report_ready()
     return gate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.config import Settings
 from gateway.processor_affinity import bind_to_processor
+from gateway.store import retry_until_stored
 from gateway.web.server import RequestGate
 from gateway.web.server_settings import (
     begin_process,
@@ -25,6 +26,5 @@ def load_application() -> RequestGate:
     """Return the application of the serving process's settings; called in each worker process."""
     settings = begin_process()
     bind_to_processor(settings.http.cpu_affinity)
-    return build_gate(
-        lambda: build_application(settings), build_gate_limits(settings, get_body_limits(settings))
-    )
+    application = retry_until_stored(lambda: build_application(settings))
+    return build_gate(application, build_gate_limits(settings, get_body_limits(settings)))

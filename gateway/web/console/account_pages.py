@@ -15,7 +15,6 @@ from gateway.accounts import (
     PasskeyError,
     Right,
     find_password_problem,
-    hash_password,
 )
 from gateway.config import mask_url
 from gateway.hub import record_password_change
@@ -46,6 +45,7 @@ from gateway.web.console.page_guards import (
     switch_organisation,
     visitor,
 )
+from gateway.web.console.page_needs import hash_typed_password, take_password
 from gateway.web.console.passkey_challenges import (
     begin_passkey_registration,
     begin_passkey_sign_in,
@@ -86,6 +86,7 @@ def sign_out() -> Response:
 
 
 @pages.post("/sign-in")
+@take_password
 def sign_in() -> Response | tuple[str, int]:
     """Sign a person in by name and password."""
     name = request.form.get("name", "")[:200]
@@ -126,6 +127,7 @@ def show_account(problem: str = "") -> str:
 
 
 @pages.post("/account/password")
+@take_password
 @require_sign_in
 def change_password() -> Response | tuple[str, int]:
     """Change the password; every session ends, and this one is replaced by a new one."""
@@ -136,7 +138,7 @@ def change_password() -> Response | tuple[str, int]:
         problem = translate(refusal)
     if problem is not None:
         return show_account(problem), HTTPStatus.UNPROCESSABLE_ENTITY
-    hashed = hash_password(new, services.random(_SALT))
+    hashed = hash_typed_password(new, services.random(_SALT))
     with write_transaction(services.engine, "console.password") as conn:
         now = services.clock()
         accounts.set_password(conn, visitor.account, hashed, now)
@@ -281,6 +283,7 @@ def show_passkeys(problem: str = "", name: str = "") -> str:
 
 
 @pages.post("/account/passkeys")
+@take_password
 @require_sign_in
 def add_passkey() -> Response | tuple[str, int]:
     """Register a passkey; it requires a fresh proof, so that a stolen session does not suffice."""

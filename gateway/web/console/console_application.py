@@ -38,7 +38,6 @@ from gateway.web.console.page_guards import (
     ConsoleServices,
     Visitor,
     add_security_headers,
-    find_accepted_octets,
     find_client_certificate,
     find_client_network,
     find_forgery,
@@ -49,6 +48,7 @@ from gateway.web.console.page_guards import (
     is_session_unread,
     services,
 )
+from gateway.web.console.page_needs import find_accepted_octets
 from gateway.web.console.people.people_pages import pages as people_pages
 from gateway.web.console.statistics_pages import pages as statistics_pages
 from gateway.web.console.work.act_pages import pages as work_act_pages

@@ -271,8 +271,6 @@ _Page = TypeVar("_Page", bound=Callable[..., object])
 _SIGN_IN: Final = "/console/sign-in"
 #: Every guarded page, with the right that it asks for.
 _GUARDED: Final[WeakKeyDictionary[Callable[..., object], Right | None]] = WeakKeyDictionary()
-#: The pages that take files, with the octets that a form may have there.
-_ACCEPTED: Final[WeakKeyDictionary[Callable[..., object], int]] = WeakKeyDictionary()
 #: The pages that are the same for everybody, also where no session can be read.
 _SESSIONLESS: Final[WeakSet[Callable[..., object]]] = WeakSet()
 #: The first page of a person, by the kind of the organisation.
@@ -345,24 +343,6 @@ def require_right(
         return guarded
 
     return decorate
-
-
-def accept_files(octets: int) -> Callable[[_Page], _Page]:
-    """Return a decorator that lets a page accept forms of at most `octets`, for the files in them.
-
-    It is written above the guard (`require_sign_in`, `require_right`).
-    """
-
-    def decorate(page: _Page) -> _Page:
-        _ACCEPTED[page] = octets
-        return page
-
-    return decorate
-
-
-def find_accepted_octets(page: Callable[..., object] | None) -> int | None:
-    """Return how many octets a form for a page may have; None if the usual limit applies."""
-    return None if page is None else _ACCEPTED.get(page)
 
 
 def leave_session_unread(page: _Page) -> _Page:

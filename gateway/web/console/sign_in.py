@@ -19,9 +19,7 @@ from gateway.accounts import (
     FailedSignIns,
     PasskeyError,
     compute_sign_in_wait,
-    hash_password,
     is_hash_of_unnormalized_password,
-    verify_password,
 )
 from gateway.errors import GatewayError
 from gateway.hub import record_password_rehash
@@ -29,6 +27,7 @@ from gateway.pki import CertificateUse
 from gateway.store import AccountRow, AuditEntry, accounts, audit_log, read_transaction, write_transaction
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import Visitor, begin_session, services
+from gateway.web.console.page_needs import hash_typed_password, verify_typed_password
 from gateway.web.console.passkey_challenges import finish_passkey_sign_in
 
 _LOG: Final = logging.getLogger(__name__)
@@ -75,7 +74,7 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
     with read_transaction(services.engine) as conn:
         account = accounts.find_by_name(conn, name)
     # Hashing takes tenths of a second: never inside a transaction.
-    right = verify_password(None if account is None else account.password, password)
+    right = verify_typed_password(None if account is None else account.password, password)
     new_hash = None
     if (
         right
@@ -83,7 +82,7 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
         and account.password is not None
         and is_hash_of_unnormalized_password(account.password, password)
     ):
-        new_hash = hash_password(password, services.random(_SALT))
+        new_hash = hash_typed_password(password, services.random(_SALT))
     with write_transaction(services.engine, "console.sign_in") as conn:
         token = None
         if account is not None:
@@ -267,7 +266,7 @@ def find_method_refusal(visitor: Visitor, password: str, network: str) -> str | 
     attempt = _reserve_attempt(network, visitor.name)
     if attempt.wait_time is not None:
         return translate("Too many attempts. Try again later.")
-    if not verify_password(account.password, password):
+    if not verify_typed_password(account.password, password):
         return translate("The present password is wrong.")
     with write_transaction(services.engine, "console.sign_in") as conn:
         accounts.confirm_sign_in(conn, attempt.id, visitor.name)

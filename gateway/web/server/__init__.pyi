@@ -1,8 +1,11 @@
+from .body_collector import SpoolSettings as SpoolSettings
 from .child_process import ListenerAddress as ListenerAddress
 from .child_process import exit_with_parent as exit_with_parent
 from .child_process import report_ready as report_ready
 from .connection_limits import ConnectionLimits as ConnectionLimits
 from .connection_limits import get_client_network as get_client_network
+from .gate_limits import PageNeeds as PageNeeds
+from .gate_limits import RequestGateLimits as RequestGateLimits
 from .process_supervision import ExitingRequestGate as ExitingRequestGate
 from .process_supervision import HttpServerSettings as HttpServerSettings
 from .process_supervision import serve_http as serve_http
@@ -14,13 +17,11 @@ from .request_bodies import WAITING_KEY as WAITING_KEY
 from .request_bodies import Environ as Environ
 from .request_bodies import MinimumBodyRate as MinimumBodyRate
 from .request_bodies import SentFile as SentFile
-from .request_bodies import SpoolSettings as SpoolSettings
 from .request_bodies import WsgiApplication as WsgiApplication
 from .request_bodies import read_request_body as read_request_body
 from .request_bodies import report_proven_party as report_proven_party
 from .request_gate import GateRejection as GateRejection
 from .request_gate import RequestGate as RequestGate
-from .request_gate import RequestGateLimits as RequestGateLimits
 from .request_head import find_client_address as find_client_address
 from .request_head import is_in_networks as is_in_networks
 from .request_head import normalize_address as normalize_address

@@ -1,4 +1,4 @@
-"""The body of a request: limits, budget, reading and spool; and files sent as an answer."""
+"""The body of a request: its reading, within limits; and files sent as an answer."""
 
 from __future__ import annotations
 
@@ -10,206 +10,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final
 
-from gateway.errors import MIME_MALFORMED, NO_ROOM, REQUEST_MALFORMED, TOO_LARGE, TOO_SLOW, GatewayError
+from gateway.errors import MIME_MALFORMED, REQUEST_MALFORMED, TOO_LARGE, TOO_SLOW, GatewayError
+from gateway.web.server.body_budget import make_full_rejection
+from gateway.web.server.body_collector import BodyCollector, SpooledBody
 from gateway.web.server.request_head import RequestRejectedError
-
-#: One sender may use this part of the budget, so that four senders are needed to exhaust it.
-_PARTS: Final = 4
-
-
-class BodyBudget:
-    """Octets that one process holds for requests that arrive or wait, in total and by address."""
-
-    def __init__(self, max_octets: int, max_body_octets: int) -> None:
-        self._max_octets = max_octets
-        # One body of the largest size must always fit.
-        self._max_octets_per_address = max(max_body_octets, max_octets // _PARTS)
-        self._reserved_octets = 0
-        self._reserved_by_address: Counter[str] = Counter()
-
-    def make_reservation(self, address: str) -> BodyReservation:
-        """Return an empty reservation for one request of `address`; the caller must release it."""
-        return BodyReservation(self, address)
-
-    def reserve_octets(self, address: str, octets: int) -> None:
-        """Reserve more octets for `address`; raises a 503 rejection when the budget is exceeded."""
-        if (
-            self._reserved_octets + octets > self._max_octets
-            or self._reserved_by_address[address] + octets > self._max_octets_per_address
-        ):
-            detail = "too much arrives at once; come again"
-            raise RequestRejectedError(NO_ROOM, detail, "body", HTTPStatus.SERVICE_UNAVAILABLE)
-        self._reserved_octets += octets
-        self._reserved_by_address[address] += octets
-
-    def release_octets(self, address: str, octets: int) -> None:
-        """Release octets of `address`."""
-        self._reserved_octets -= octets
-        self._reserved_by_address[address] -= octets
-        if not self._reserved_by_address[address]:
-            del self._reserved_by_address[address]
-
-
-class BodyReservation:
-    """The octets that one request holds."""
-
-    def __init__(self, budget: BodyBudget, address: str) -> None:
-        self._budget = budget
-        self._address = address
-        self._octets = 0
-
-    def reserve_octets(self, octets: int) -> None:
-        """Reserve further octets for the request; raises as `BodyBudget.reserve_octets` does."""
-        self._budget.reserve_octets(self._address, octets)
-        self._octets += octets
-
-    def release_all(self) -> None:
-        """Release all octets."""
-        self._budget.release_octets(self._address, self._octets)
-        self._octets = 0
-
-
-#: Octets that are written at a time.
-_BATCH: Final = 1024**2
-
-
-class SpooledBody(Protocol):
-    """A file into which a body is written."""
-
-    @property
-    def octet_count(self) -> int:
-        """Return how many octets were written."""
-
-    def write(self, octets: bytes) -> None:
-        """Append the octets."""
-
-    def open_stream(self) -> Any:
-        """Return a new stream at the first octet."""
-
-    def close(self) -> None:
-        """Close the file, and remove it unless it was kept."""
-
-
-@dataclass(frozen=True)
-class SpoolSettings:
-    """The settings for request bodies in files: those above `threshold` octets, on one of `paths`.
-
-    `open_file(n)` makes a file for n octets (0: unknown). All files together have at most `max_octets`
-    octets.
-    """
-
-    open_file: Callable[[int], SpooledBody]
-    paths: frozenset[str]
-    threshold: int
-    max_octets: int
-
-
-class BodySpool:
-    """The files of one process; an address may use a part of their room, but always one whole body."""
-
-    def __init__(self, settings: SpoolSettings, max_body_octets: int) -> None:
-        self._settings = settings
-        self._disk_budget = BodyBudget(settings.max_octets, max_body_octets)
-
-    def accepts_path(self, path: str) -> bool:
-        """Return whether the bodies of a path may go into files."""
-        return path in self._settings.paths
-
-    def make_collector(
-        self, address: str, length: int | None, memory_reservation: BodyReservation
-    ) -> BodyCollector:
-        """Return the taker of the pieces of one body; `length` is its number of octets, None if unknown."""
-        return BodyCollector(
-            memory_reservation,
-            self._settings,
-            _BodyDiskSpace(self._disk_budget.make_reservation(address), length),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _BodyDiskSpace:
-    """The room on disk of one body, and its length in octets where it is known."""
-
-    reservation: BodyReservation
-    length: int | None
-
-
-class BodyCollector:
-    """Collects the pieces of one body: in memory, or with `spool` in a file if the body is large."""
-
-    def __init__(
-        self,
-        memory_reservation: BodyReservation,
-        spool: SpoolSettings | None = None,
-        disk_space: _BodyDiskSpace | None = None,
-    ) -> None:
-        self._memory_reservation = memory_reservation
-        self._spool = spool
-        self._disk_space = disk_space
-        self._pieces: list[bytes] = []
-        self._held_octets = 0
-        self.piece_count = 0
-        self.file: SpooledBody | None = None
-
-    async def add_piece(self, piece: bytes) -> None:
-        """Add the next piece of the body; raises a 503 rejection if memory or disk budget is exceeded."""
-        self.piece_count += 1
-        self._memory_reservation.reserve_octets(len(piece))
-        self._pieces.append(piece)
-        self._held_octets += len(piece)
-        if self._spool is not None and self._held_octets > (_BATCH if self.file else self._spool.threshold):
-            await self._write_pieces()
-
-    async def finish_body(self) -> bytes | SpooledBody:
-        """Return the whole body."""
-        if self.file is None:
-            return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        await self._write_pieces()
-        return self.file
-
-    async def _write_pieces(self) -> None:
-        """Reserve space on the disk, write the collected octets to the file, and release their memory."""
-        assert self._spool is not None
-        assert self._disk_space is not None
-        octets = b"".join(self._pieces)
-        self._disk_space.reservation.reserve_octets(len(octets))
-        await _run_blocking_work(lambda: self._write_octets(octets))
-        self._pieces, self._held_octets = [], 0
-        self._memory_reservation.release_all()
-
-    def _write_octets(self, octets: bytes) -> None:
-        """Write octets to the file, in a thread; the first call opens the file."""
-        assert self._spool is not None
-        assert self._disk_space is not None
-        if self.file is None:
-            self.file = self._spool.open_file(self._disk_space.length or 0)
-        self.file.write(octets)
-
-    def close(self) -> None:
-        """Close the file, and release all reserved octets."""
-        if self.file is not None:
-            self.file.close()
-        if self._disk_space is not None:
-            self._disk_space.reservation.release_all()
-        self._memory_reservation.release_all()
-
-
-async def _run_blocking_work(work: Callable[[], None]) -> None:
-    """Run blocking work in a thread; also where the request is given up, the work ends before its file."""
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait({future})
-        raise
-
 
 #: Chunks that any body may have, and octets that a further chunk must have on average. Each chunk costs
 #: as much as a hundred octets of XML, so a body sent octet by octet is the most expensive input.
@@ -236,6 +46,8 @@ async def read_whole_body(
 ) -> bytes | SpooledBody:
     """Return the whole body; raises RequestRejectedError when it is incomplete, too large or too slow.
 
+    A body whose room others need more is rejected with status 503, also while it waits for a piece.
+
     `length` None: the body arrives in chunks, and ends with the last one. `may_have_trailers`: trailer
     fields may follow it; they are dropped (RFC 9112 §7.1.2). The parser of the content must then check that
     the body is complete.
@@ -245,10 +57,13 @@ async def read_whole_body(
     try:
         async with asyncio.timeout(min_rate.seconds) as time:
             deadline = _RateDeadline(min_rate, time)
-            return await _read_pieces(
-                pieces, length, max_octets, deadline, collector, 2 if may_have_trailers else 1
-            )
+            with collector.let_end(deadline.pass_now):
+                return await _read_pieces(
+                    pieces, length, max_octets, deadline, collector, 2 if may_have_trailers else 1
+                )
     except TimeoutError:
+        if collector.is_given_up:
+            raise make_full_rejection() from None
         detail = f"fewer than {min_rate.octets} octets came in {min_rate.seconds:g} seconds"
         raise RequestRejectedError(TOO_SLOW, detail, "body", HTTPStatus.REQUEST_TIMEOUT) from None
 
@@ -260,6 +75,11 @@ class _RateDeadline:
     min_rate: MinimumBodyRate
     time: asyncio.Timeout
     octets_since: int = 0
+
+    def pass_now(self) -> None:
+        """End the time at once."""
+        if not self.time.expired():
+            self.time.reschedule(0)
 
     def record_octets(self, octets: int) -> None:
         """Count octets that have arrived; extend the time limit after each `min_rate.octets` of them."""

@@ -8,23 +8,22 @@ behind is WSGI and gets the complete body.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
 import logging
 import re
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, Final
 
-from gateway.errors import OUR_MISTAKE, REQUEST_MALFORMED, TOO_SLOW, GatewayError, find_resource_problem
-from gateway.web.server.connection_limits import ConnectionLimits, ConnectionTable, get_client_network
+from gateway.errors import OUR_MISTAKE, TOO_SLOW, GatewayError, find_resource_problem
+from gateway.web.server.body_budget import BodyBudget, BodySender
+from gateway.web.server.body_collector import BodyCollector, BodySpool, SpooledBody
+from gateway.web.server.connection_limits import ConnectionTable, get_client_network
 from gateway.web.server.fair_queue import PROVEN, FairQueue
+from gateway.web.server.gate_limits import PageNeeds, RequestGateLimits, need_nothing
+from gateway.web.server.proven_callers import ProvenCallers, ProvenNetworks
 from gateway.web.server.request_bodies import (
     BODY_KEY,
     CERTIFICATE_KEY,
@@ -32,28 +31,22 @@ from gateway.web.server.request_bodies import (
     PARTY_CALLBACK_KEY,
     STREAM_KEY,
     WAITING_KEY,
-    BodyBudget,
-    BodyCollector,
-    BodyReservation,
-    BodySpool,
     Environ,
-    MinimumBodyRate,
     SentFile,
-    SpooledBody,
-    SpoolSettings,
     WsgiApplication,
     make_wsgi_environ,
     read_whole_body,
     send_file,
 )
 from gateway.web.server.request_head import (
+    CERTIFICATE_FIELD,
     ClientPeer,
     PeerAddress,
     RequestHead,
-    RequestRejectedError,
     RsgiScope,
     find_client_address,
     parse_peer_name,
+    read_client_certificate,
     read_request_head,
 )
 
@@ -81,74 +74,16 @@ class RetryAfterPolicy:
         return min(max(_SHORTEST, wait_seconds), _LONGEST)
 
 
-_MOST: Final = 10_000
-#: The session cookie of the console; other cookies are no credentials.
-_SESSION: Final = re.compile(r"(?:^|; ?)__Host-session=([^;]*)")
-
-
-class ProvenCallers:
-    """The newest callers by the digest of their credentials; for the event loop alone."""
-
-    def __init__(self) -> None:
-        self._callers: OrderedDict[bytes, str] = OrderedDict()
-
-    def find_caller(self, fields: Mapping[str, str]) -> str | None:
-        """Return the caller that an earlier request with these credentials has proved, else None."""
-        return self._callers.get(_digest_credentials(fields))
-
-    def remember_caller(self, fields: Mapping[str, str], caller: str | None) -> None:
-        """Keep the caller that the application has found, for requests with the same credentials."""
-        key = _digest_credentials(fields)
-        if key and caller is not None:
-            self._callers[key] = caller
-            self._callers.move_to_end(key)
-            if len(self._callers) > _MOST:
-                self._callers.popitem(last=False)
-
-
-def _digest_credentials(fields: Mapping[str, str]) -> bytes:
-    """Return a digest of the credentials of a request; nothing without any."""
-    session = _SESSION.search(fields.get("cookie", ""))
-    credentials = fields.get("authorization") or (session[1] if session else "")
-    return sha256(credentials.encode("utf-8", "surrogatepass")).digest() if credentials else b""
-
-
-FIELD: Final = "client-cert"
-#: DER of a certificate: a sequence whose length has two octets.
-_BEGIN: Final = b"\x30\x82"
-
-
-def read_client_certificate(value: str | None) -> str | None:
-    """Return the SHA-256 of the certificate in the field; None without the field.
-
-    Raises `RequestRejectedError` for a field that is no byte sequence with a certificate.
-    """
-    if value is None:
-        return None
-    text = value.strip()
-    if len(text) < 3 or text[0] != ":" or text[-1] != ":":
-        raise _make_rejection("the field is no byte sequence (RFC 8941 §3.3.5)")
-    try:
-        content = base64.b64decode(text[1:-1], validate=True)
-    except (binascii.Error, ValueError):
-        raise _make_rejection("the field is not base64") from None
-    if content[:2] != _BEGIN or len(content) != int.from_bytes(content[2:4]) + 4:
-        raise _make_rejection("the field has no certificate as DER (RFC 9440 §2.1)")
-    return hashlib.sha256(content).hexdigest()
-
-
-def _make_rejection(detail: str) -> RequestRejectedError:
-    return RequestRejectedError(REQUEST_MALFORMED, detail, FIELD, HTTPStatus.BAD_REQUEST)
-
-
 _LOG: Final = logging.getLogger(__name__)
-#: The body limit of paths that receive no messages, where nothing else is set.
-_SMALL: Final = 64 * 1024
 #: Retry-After for a rejected sender, in seconds; the cause usually lasts some tenths of a second.
 _RETRY_AFTER: Final = "1"
 _SWEEP: Final = 0.5
 #: Threads that answer for the status of the hub, while those for messages may wait for a database.
 _STATUS_THREADS: Final = 16
+#: Threads that hash passwords; the other requests for it wait without a thread.
+_PASSWORD_THREADS: Final = 2
+#: The group of senders who have not proved who they are.
+_STRANGER: Final = "stranger"
 #: How often a stream checks for something new, in seconds.
 _STREAM_PAUSE: Final = 0.5
 #: How often a waiting request checks for its answer, in seconds.
@@ -166,34 +101,7 @@ _CONNECTIONS_PER_DROPPING: Final = 8
 #: In every answer: the server below would name itself, and takes no other way to prevent it.
 _NAMELESS: Final = ("Server", "")
 #: Fields that the application gets in another way, or not at all.
-_NOT_PASSED_ON: Final = frozenset({"content-length", "transfer-encoding", FIELD})
-
-
-@dataclass(frozen=True)
-class RequestGateLimits:
-    """The limits of the gate for all requests.
-
-    `bodies` has the octets of a body by path, `other_bodies` those on every other path, `body_budget_octets`
-    the octets of all bodies together, `requests` the number of requests of one sender. `tls_proxies` are the
-    addresses of proxies that end TLS and name the certificate of their client (RFC 9440). `spool` says which
-    bodies go into files; those use no `body_budget_octets`. `running` limits the requests of one party or
-    account that have a thread at once; it is known from the second request with the same credentials on.
-    Requests for one of `status_paths` have threads of their own, those for one of `instant_paths` none: the
-    application answers them without waiting for anything.
-    """
-
-    threads: int
-    requests: int
-    bodies: Mapping[str, int]
-    body_budget_octets: int
-    min_body_rate: MinimumBodyRate
-    connections: ConnectionLimits
-    other_bodies: int = _SMALL
-    tls_proxies: frozenset[str] = frozenset()
-    spool: SpoolSettings | None = None
-    running: int | None = None
-    status_paths: frozenset[str] = frozenset()
-    instant_paths: frozenset[str] = frozenset()
+_NOT_PASSED_ON: Final = frozenset({"content-length", "transfer-encoding", CERTIFICATE_FIELD})
 
 
 @dataclass(slots=True)
@@ -276,11 +184,12 @@ class RequestGate:
         self._limits = limits
         self._queue = FairQueue(limits.threads, limits.requests, limits.running)
         self._status_queue = FairQueue(_STATUS_THREADS, limits.requests)
+        self._password_queue = FairQueue(_PASSWORD_THREADS, limits.requests)
         self._callers = ProvenCallers()
+        self._networks = ProvenNetworks(time.monotonic)
         self._retry_after_policy = RetryAfterPolicy(time.monotonic)
-        self._body_budget = BodyBudget(limits.body_budget_octets, _find_max_held_octets(limits))
-        max_octets = max((*limits.bodies.values(), limits.other_bodies))
-        self._spool = None if limits.spool is None else BodySpool(limits.spool, max_octets)
+        self._body_budget = BodyBudget(limits.body_budget_octets, limits.max_held_octets)
+        self._spool = None if limits.spool is None else BodySpool(limits.spool, limits.max_body_octets)
         self._connections = ConnectionTable(limits.connections, time.monotonic)
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._is_stopping = False
@@ -288,9 +197,8 @@ class RequestGate:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the threads, and begin to check the connections."""
-        self._queue.start_threads()
-        if self._limits.status_paths:
-            self._status_queue.start_threads()
+        for queue in self._list_queues():
+            queue.start_threads()
         self._sweep_timer = loop.call_later(_SWEEP, self._sweep_connections, loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -298,9 +206,17 @@ class RequestGate:
         self._is_stopping = True
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
-        self._queue.stop_threads()
-        if self._limits.status_paths:
-            self._status_queue.stop_threads()
+        for queue in self._list_queues():
+            queue.stop_threads()
+
+    def _list_queues(self) -> list[FairQueue]:
+        """Return the queues that this gate uses."""
+        limits = self._limits
+        return [
+            self._queue,
+            *((self._status_queue,) if limits.status_paths else ()),
+            *((self._password_queue,) if limits.find_page_needs is not need_nothing else ()),
+        ]
 
     async def __rsgi__(self, scope: RsgiScope, protocol: Any) -> None:
         """Answer one request."""
@@ -405,45 +321,63 @@ class RequestGate:
         `party` is the party that was proved on this connection before, if any.
         """
         limits, peer = self._limits, client_peer.peer
-        head = read_request_head(scope, limits.bodies, limits.other_bodies)
+        page_needs = limits.find_page_needs(scope.method, scope.path)
+        max_octets = limits.find_max_octets(scope.path, page_needs)
+        head = read_request_head(scope, max_octets)
         if peer.address in limits.tls_proxies:
             # The proxy's own certificate is never that of its client.
-            certificate = read_client_certificate(head.fields.get(FIELD))
+            certificate = read_client_certificate(head.fields.get(CERTIFICATE_FIELD))
             client_peer = ClientPeer(peer, tls=True, certificate_sha256=certificate)
-        address = self._get_client_network(peer, head)
-        body_collector = self._make_body_collector(head, self._body_budget.make_reservation(address), address)
+        network = self._get_client_network(peer, head)
+        sender_path = self._find_sender_path(head, network, party)
+        body_collector = self._make_body_collector(head, sender_path)
         try:
-            limit = limits.bodies.get(head.path.rstrip("/"), limits.other_bodies)
             body = await read_whole_body(
                 arriving_body,
                 head.body_length,
-                limit,
+                max_octets,
                 limits.min_body_rate,
                 body_collector,
                 may_have_trailers=head.may_have_trailers,
             )
             self._connections.begin_work(peer)
-            party = self._callers.find_caller(head.fields) or party
-            queue_path = (
-                (PROVEN, party, address) if party else ("stranger", address, _find_stated_sender(body))
-            )
             environ = _make_request_environ(scope, head, client_peer, body)
             if head.path in limits.instant_paths:
                 return self._call_application(environ)
-            queue = self._status_queue if head.path in limits.status_paths else self._queue
-            reply: _HttpReply = await queue.run_queued(queue_path, lambda: self._call_application(environ))
-            self._callers.remember_caller(head.fields, reply.party)
+            queue = self._choose_queue(head, page_needs)
+            # The last name only orders the requests of one party or network.
+            last_name = network if sender_path[0] == PROVEN else _find_stated_sender(body)
+            reply: _HttpReply = await queue.run_queued(
+                (*sender_path, last_name), lambda: self._call_application(environ)
+            )
+            if reply.party is not None:
+                self._callers.remember_caller(head.fields, reply.party)
+                self._networks.remember_network(network)
             return reply
         finally:
             body_collector.close()
 
-    def _make_body_collector(
-        self, head: RequestHead, memory_reservation: BodyReservation, address: str
-    ) -> BodyCollector:
+    def _choose_queue(self, head: RequestHead, page_needs: PageNeeds) -> FairQueue:
+        """Return the queue for a request."""
+        if page_needs.hashes_password:
+            return self._password_queue
+        return self._status_queue if head.path in self._limits.status_paths else self._queue
+
+    def _find_sender_path(self, head: RequestHead, network: str, party: str | None) -> tuple[str, str]:
+        """Return the group of a sender and its name in the group; `party` was proved on the connection."""
+        caller = self._callers.find_caller(head.fields) or party
+        if caller is not None:
+            return PROVEN, caller
+        return "network" if self._networks.is_proved(network) else _STRANGER, network
+
+    def _make_body_collector(self, head: RequestHead, sender_path: tuple[str, str]) -> BodyCollector:
         """Return the collector of a request's body: in a file if it is large and its path allows files."""
+        group, name = sender_path
+        sender = BodySender(f"{group} {name}", is_proved=group != _STRANGER)
+        memory_reservation = self._body_budget.make_reservation(sender)
         if self._spool is None or not self._spool.accepts_path(head.path.rstrip("/")):
             return BodyCollector(memory_reservation)
-        return self._spool.make_collector(address, head.body_length, memory_reservation)
+        return self._spool.make_collector(head.body_length, memory_reservation)
 
     def _get_client_network(self, peer: PeerAddress, head: RequestHead) -> str:
         """Return the network of the client's address; for a trusted proxy, of that in X-Forwarded-For."""
@@ -493,18 +427,6 @@ class RequestGate:
         shut = self._connections.close_excess_connections()
         if shut:
             _LOG.warning("http: %d connections shut", shut)
-
-
-def _find_max_held_octets(limits: RequestGateLimits) -> int:
-    """Return the octets of the largest body that is held in memory."""
-    bodies = {**limits.bodies}
-    if limits.spool is not None:
-        bodies |= {
-            path: min(limit, limits.spool.threshold)
-            for path, limit in bodies.items()
-            if path in limits.spool.paths
-        }
-    return max((*bodies.values(), limits.other_bodies))
 
 
 def _find_stated_sender(body: bytes | SpooledBody) -> str:

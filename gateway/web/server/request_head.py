@@ -10,6 +10,8 @@ would confuse, and unsupported methods and hosts.
 from __future__ import annotations
 
 import base64
+import binascii
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -93,17 +95,14 @@ class RequestHead:
         return "trailer" in self.fields and media_type in _SELF_DELIMITING
 
 
-def read_request_head(scope: RsgiScope, max_octets_by_path: Mapping[str, int], otherwise: int) -> RequestHead:
-    """Return the head; raises `RequestRejectedError`.
-
-    `max_octets_by_path` has the octets that a body may have, by path; `otherwise` applies to other paths.
-    """
+def read_request_head(scope: RsgiScope, max_octets: int) -> RequestHead:
+    """Return the head of a request whose body has at most `max_octets`; raises `RequestRejectedError`."""
     if scope.method not in _METHODS:
         raise _make_rejection("the method is not known here", "method", HTTPStatus.NOT_IMPLEMENTED)
     fields = _read_header_fields(scope)
     _check_host_field(scope, fields)
     _check_transfer_codings(fields)
-    length = _read_content_length(fields, max_octets_by_path.get(scope.path.rstrip("/"), otherwise))
+    length = _read_content_length(fields, max_octets)
     return RequestHead(scope.method, scope.path, fields, length)
 
 
@@ -171,6 +170,31 @@ def _make_rejection(
     detail: str, location: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST
 ) -> RequestRejectedError:
     return RequestRejectedError(REQUEST_MALFORMED, detail, location, status)
+
+
+#: The field in which a proxy that ends TLS names the certificate of its client (RFC 9440).
+CERTIFICATE_FIELD: Final = "client-cert"
+#: DER of a certificate: a sequence whose length has two octets.
+_DER_BEGIN: Final = b"\x30\x82"
+
+
+def read_client_certificate(value: str | None) -> str | None:
+    """Return the SHA-256 of the certificate in the field; None without the field.
+
+    Raises `RequestRejectedError` for a field that is no byte sequence with a certificate.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if len(text) < 3 or text[0] != ":" or text[-1] != ":":
+        raise _make_rejection("the field is no byte sequence (RFC 8941 §3.3.5)", CERTIFICATE_FIELD)
+    try:
+        content = base64.b64decode(text[1:-1], validate=True)
+    except (binascii.Error, ValueError):
+        raise _make_rejection("the field is not base64", CERTIFICATE_FIELD) from None
+    if content[:2] != _DER_BEGIN or len(content) != int.from_bytes(content[2:4]) + 4:
+        raise _make_rejection("the field has no certificate as DER (RFC 9440 §2.1)", CERTIFICATE_FIELD)
+    return hashlib.sha256(content).hexdigest()
 
 
 _DIGEST: Final = 32

@@ -13,8 +13,11 @@ from gateway.errors import GatewayError
 from gateway.store import ObjectFolder
 from gateway.store.object_folder import ArrivingFile
 from gateway.web.server import MinimumBodyRate, SpoolSettings
-from gateway.web.server.request_bodies import BodyBudget, BodyCollector, BodySpool, read_whole_body
+from gateway.web.server.body_budget import BodyBudget, BodySender
+from gateway.web.server.body_collector import BodyCollector, BodySpool
+from gateway.web.server.request_bodies import read_whole_body
 
+SENDER = BodySender("broker1", is_proved=True)
 MEBI = 1024**2
 PATH = "/msh/ebms2"
 
@@ -51,18 +54,16 @@ def test_a_large_body_is_in_a_file_and_memory_is_given_back(tmp_path: Path) -> N
     memory = BodyBudget(2 * MEBI, 2 * MEBI)
     spool = make_spool(tmp_path)
     sent = [bytes([number]) * (MEBI // 4) for number in range(20)]
-    taker = spool.make_collector("192.0.2.1", 5 * MEBI, memory.make_reservation("192.0.2.1"))
+    taker = spool.make_collector(5 * MEBI, memory.make_reservation(SENDER))
     assert receive(taker, sent, 5 * MEBI) is None
-    memory.make_reservation("192.0.2.1").reserve_octets(2 * MEBI)
+    memory.make_reservation(SENDER).reserve_octets(2 * MEBI)
     assert len(list_files(tmp_path)) == 1
     taker.close()
     assert list_files(tmp_path) == []
 
 
 def test_a_small_body_stays_in_memory(tmp_path: Path) -> None:
-    taker = make_spool(tmp_path).make_collector(
-        "192.0.2.1", None, BodyBudget(MEBI, MEBI).make_reservation("a")
-    )
+    taker = make_spool(tmp_path).make_collector(None, BodyBudget(MEBI, MEBI).make_reservation(SENDER))
     assert receive(taker, [b"small", b""]) == b"small"
     taker.close()
     assert list_files(tmp_path) == []
@@ -76,21 +77,21 @@ def test_what_is_cut_off_or_has_no_room_leaves_nothing(tmp_path: Path) -> None:
     ):
         spool = make_spool(tmp_path, room=room * MEBI, largest=3 * MEBI if room == 3 else 10 * MEBI)
         memory = BodyBudget(4 * MEBI, 4 * MEBI)
-        taker = spool.make_collector("192.0.2.1", length, memory.make_reservation("192.0.2.1"))
+        taker = spool.make_collector(length, memory.make_reservation(SENDER))
         with pytest.raises(GatewayError, match=words):
             receive(taker, sent, length)
         taker.close()
         assert list_files(tmp_path) == []
-        memory.make_reservation("192.0.2.1").reserve_octets(4 * MEBI)
-        other = BodyBudget(4 * MEBI, 4 * MEBI).make_reservation("192.0.2.1")
-        again = spool.make_collector("192.0.2.1", None, other)
+        memory.make_reservation(SENDER).reserve_octets(4 * MEBI)
+        other = BodyBudget(4 * MEBI, 4 * MEBI).make_reservation(SENDER)
+        again = spool.make_collector(None, other)
         assert receive(again, [b"x" * MEBI, b"y" * MEBI, b""]) is None
         again.close()
 
 
 def test_a_disk_without_room_beside_the_reserve_takes_no_body(tmp_path: Path) -> None:
     spool = make_spool(tmp_path, reserve=2**60)
-    taker = spool.make_collector("192.0.2.1", 5 * MEBI, BodyBudget(9 * MEBI, 9 * MEBI).make_reservation("a"))
+    taker = spool.make_collector(5 * MEBI, BodyBudget(9 * MEBI, 9 * MEBI).make_reservation(SENDER))
     with pytest.raises(GatewayError, match="GW806") as refused:
         receive(taker, [b"x" * MEBI] * 5, 5 * MEBI)
     assert refused.value.problem.codes.http == 503
@@ -119,7 +120,7 @@ def test_a_request_that_is_given_up_ends_after_its_writing(tmp_path: Path) -> No
         return SlowFile(tmp_path / "new")
 
     spool = BodySpool(SpoolSettings(open_file, frozenset({PATH}), MEBI, 10 * MEBI), 10 * MEBI)
-    taker = spool.make_collector("192.0.2.1", None, BodyBudget(9 * MEBI, 9 * MEBI).make_reservation("a"))
+    taker = spool.make_collector(None, BodyBudget(9 * MEBI, 9 * MEBI).make_reservation(SENDER))
 
     async def give_up() -> None:
         try:

@@ -8,8 +8,7 @@ import hashlib
 import pytest
 
 from gateway.errors import REQUEST_MALFORMED
-from gateway.web.server.request_gate import read_client_certificate
-from gateway.web.server.request_head import RequestRejectedError
+from gateway.web.server.request_head import RequestRejectedError, read_client_certificate
 from tests.kit.house import signer_named
 
 DER = signer_named("broker1").certificate.der

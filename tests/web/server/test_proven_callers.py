@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.web.server.request_gate import ProvenCallers
+from gateway.web.server.proven_callers import ProvenCallers
 
 COOKIE = "__Host-session=abc"
 

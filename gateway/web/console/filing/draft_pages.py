@@ -53,12 +53,12 @@ from gateway.web.console.filing.draft_service import (
 )
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import (
-    accept_files,
     require_right,
     services,
     store_flash_message,
     visitor,
 )
+from gateway.web.console.page_needs import accept_files
 from gateway.wire import DS, parse_xml
 from gateway.xmlsec import compute_unsigned_digest
 

@@ -67,7 +67,8 @@ from gateway.web.console.page_formats import (
     make_download,
     translate,
 )
-from gateway.web.console.page_guards import accept_files, services, visitor
+from gateway.web.console.page_guards import services, visitor
+from gateway.web.console.page_needs import accept_files
 
 pages: Final = Blueprint("filing", __name__, url_prefix="/console/submissions")
 pages.register_blueprint(signing_pages)

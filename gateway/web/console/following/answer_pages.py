@@ -38,12 +38,12 @@ from gateway.web.console.following.answer_service import (
 from gateway.web.console.following.case_pages import find_case, make_attachment
 from gateway.web.console.page_formats import name_agency, name_document, translate
 from gateway.web.console.page_guards import (
-    accept_files,
     require_right,
     services,
     store_flash_message,
     visitor,
 )
+from gateway.web.console.page_needs import accept_files
 
 pages: Final = Blueprint("answers", __name__, url_prefix="/console/cases")
 

@@ -1,12 +1,13 @@
 """The public status page: whether messages are accepted, notices, and agencies that do not answer properly.
 
 It needs no sign-in. Of an agency it shows only the name and the time since when. Threads of their own collect
-the content once a second, for any number of readers. The console process limits the requests to it.
+the content once a second, for any number of readers. The requests of each network are limited.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from gateway.web.console.page_formats import read_moment, translate
 from gateway.web.console.page_guards import (
     COOKIE,
     ConsoleServices,
+    get_network,
     leave_session_unread,
     require_right,
     services,
@@ -46,29 +48,29 @@ pages: Final = Blueprint("notices", __name__)
 
 
 class RequestLimit:
-    """A limit of `max_per_second` requests in each second of the clock; safe for many threads."""
+    """A limit of requests of one network in each second of the clock; safe for many threads."""
 
     def __init__(self, max_per_second: int, clock: Callable[[], datetime]) -> None:
         self._max_per_second = max_per_second
         self._clock = clock
         self._guard = threading.Lock()
         self._second = 0
-        self._admitted_count = 0
+        self._counts: Counter[str] = Counter()
 
-    def admit_request(self) -> bool:
-        """Return whether one more request is admitted now."""
+    def admit_request(self, network: str) -> bool:
+        """Return whether one more request of a network is admitted now."""
         second = int(self._clock().timestamp())  # bounded: a clock
         with self._guard:
             if second != self._second:
-                self._second, self._admitted_count = second, 0
-            self._admitted_count += 1
-            return self._admitted_count <= self._max_per_second
+                self._second, self._counts = second, Counter()
+            self._counts[network] += 1
+            return self._counts[network] <= self._max_per_second
 
 
 #: Seconds for which browsers and proxies keep the page.
 _FRESH_SECONDS: Final = 2
 _PAST: Final = timedelta(days=7)
-#: Requests in a second that this process answers with a page.
+#: Requests of one network in a second that this process answers with a page.
 _MOST: Final = 50
 
 
@@ -93,11 +95,11 @@ def build_status_pages(services: ConsoleServices) -> Blueprint:
     @pages.get("/status")
     @leave_session_unread
     def show_status() -> Response:
-        """Answer the public status page; 503 when the limit of requests per second is reached.
+        """Answer the public status page; 503 when the network has reached its limit of requests per second.
 
         Only the answer to a browser without a session cookie may be cached.
         """
-        if not limit.admit_request():
+        if not limit.admit_request(get_network()):
             answer = make_response("busy", HTTPStatus.SERVICE_UNAVAILABLE)
             answer.headers["Retry-After"] = "2"
             return answer

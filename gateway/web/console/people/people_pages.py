@@ -16,7 +16,6 @@ from gateway.accounts import (
     Right,
     digest_token,
     find_password_problem,
-    hash_password,
     list_rights,
     list_roles,
 )
@@ -52,6 +51,7 @@ from gateway.web.console.page_guards import (
     store_flash_message,
     visitor,
 )
+from gateway.web.console.page_needs import hash_typed_password, take_password
 from gateway.web.console.people.managed_accounts import (
     AccountRefusedError,
     NewPerson,
@@ -356,6 +356,7 @@ def _render_welcome(account: InvitedAccountRow | None, problem: str = "") -> tup
 
 
 @pages.post("/welcome/<token>")
+@take_password
 def set_first_password(token: str) -> _WelcomePage:
     """Set the first password, and begin a session."""
     account = _find_account(token)
@@ -370,7 +371,7 @@ def set_first_password(token: str) -> _WelcomePage:
         problem = "The two passwords are not the same."
     if problem is not None:
         return _render_welcome(account, translate(problem))
-    session = _store_password(token, hash_password(new, services.random(_SALT)))
+    session = _store_password(token, hash_typed_password(new, services.random(_SALT)))
     answer = redirect("/console/")
     if session is not None:
         set_session_cookie(answer, session)
