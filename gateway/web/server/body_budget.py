@@ -2,7 +2,8 @@
 
 Where a limit is reached, the body that goes is the largest unfinished one of the sender that holds most. So a
 sender who holds octets back without ever completing a body makes room for the others, and a small body always
-finds room. Senders who have not proved who they are go first, and never get the part that is kept for others.
+finds room. Half of all is kept for those who have proved who they are, and a quarter for all others: neither
+strangers nor partners can take everything.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from gateway.web.server.request_head import RequestRejectedError
 
 #: One sender may use this part of the budget.
 _SENDER_PARTS: Final = 4
-#: All unproved senders together may use this part of the budget.
+#: All unproved senders together may use this part of the budget, and the other part is kept for them.
 _UNPROVED_PARTS: Final = 2
+_UNPROVED_KEPT_PARTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class BodyBudget:
         self._max_octets: Final = max_octets
         self._max_octets_per_sender: Final = max(max_body_octets, max_octets // _SENDER_PARTS)
         self._max_unproved_octets: Final = max(max_body_octets, max_octets // _UNPROVED_PARTS)
+        self._kept_unproved_octets: Final = max_octets // _UNPROVED_KEPT_PARTS
         self._octets_by_sender: Counter[BodySender] = Counter()
         self._reserved_octets = 0
         self._unproved_octets = 0
@@ -85,12 +88,11 @@ class BodyBudget:
         """Return the unfinished bodies one of which must end for one of `sender`; None if all have room."""
         if self._octets_by_sender[sender] > self._max_octets_per_sender:
             return [each for each in self._arriving if each.sender == sender]
-        is_full = self._reserved_octets > self._max_octets
         is_unproved_part_full = not sender.is_proved and self._unproved_octets > self._max_unproved_octets
-        if not (is_full or is_unproved_part_full):
+        if not (is_unproved_part_full or self._reserved_octets > self._max_octets):
             return None
-        unproved = [each for each in self._arriving if not each.sender.is_proved]
-        return unproved or list(self._arriving)
+        is_proved = not is_unproved_part_full and self._unproved_octets <= self._kept_unproved_octets
+        return [each for each in self._arriving if each.sender.is_proved == is_proved] or [*self._arriving]
 
     def _rank_reservation(self, reservation: BodyReservation) -> tuple[int, int]:
         """Return the rank of an unfinished body: the highest one ends first, of equal ones the oldest."""

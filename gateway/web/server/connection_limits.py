@@ -1,4 +1,4 @@
-"""Closes connections that exceed a limit: too many of one address, or idle for too long.
+"""Closes connections that exceed a limit: too many of one address or party, or idle for too long.
 
 The server below accepts connections and limits the time of a head. It has no limit by address, none
 for a TLS handshake that never ends, and none for a peer that does not read its answer. So the
@@ -19,9 +19,11 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from gateway.errors import GatewayError
+from gateway.web.server.proven_callers import ProvenNetworks
 from gateway.web.server.request_head import (
     PeerAddress,
     make_peer_address,
@@ -29,6 +31,8 @@ from gateway.web.server.request_head import (
     parse_peer_name,
 )
 
+#: This part of the connections that remain is kept for unproved senders.
+_UNPROVED_KEPT_PARTS: Final = 4
 #: The open descriptors of a process, one entry for each (Linux, the BSDs, macOS).
 _DESCRIPTORS: Final = "/dev/fd"
 #: AF_UNIX sockets come from our own TLS terminator.
@@ -63,7 +67,8 @@ class _TrackedConnection:
 class ConnectionLimits:
     """The limits of connections: in this process, from one address, and the seconds that one may be idle.
 
-    `exempt` are addresses (proxies of this installation) whose number of connections is not limited.
+    `max_per_address` holds for one party, too, from all its addresses. `exempt` are addresses (proxies of
+    this installation) whose number of connections is not limited.
     """
 
     max_connections: int
@@ -73,16 +78,17 @@ class ConnectionLimits:
 
     @property
     def kept_connections(self) -> int:
-        """Return the number of connections that remain after unproved peers are closed."""
+        """Return the number of connections that remain after some were closed for others."""
         return self.max_connections * 3 // 4
 
 
 @dataclass(slots=True)
 class ConnectionTable:
-    """The state of each connection, by its peer."""
+    """The state of each connection, by its peer; `networks` are those where a party proved who it is."""
 
     limits: ConnectionLimits
     clock: Callable[[], float]
+    networks: ProvenNetworks
     _connections: dict[PeerAddress, _TrackedConnection] = field(default_factory=dict)
 
     def begin_request(self, peer: PeerAddress) -> str | None:
@@ -132,44 +138,71 @@ class ConnectionTable:
         }
 
     def _find_crowded_peers(self, connections: dict[PeerAddress, _TrackedConnection]) -> set[PeerAddress]:
-        """Return the idlest clients beyond the limit of connections of each network that is not exempt."""
-        by_address: dict[str, list[PeerAddress]] = defaultdict(list)
-        for peer in connections:
-            by_address[get_client_network(peer.address)].append(peer)
+        """Return the idlest clients beyond the limit of connections of each network and each party."""
+        by_holder: dict[str, list[PeerAddress]] = defaultdict(list)
+        for peer, connection in connections.items():
+            if peer.address not in self.limits.exempt:
+                by_holder[f"network {get_client_network(peer.address)}"].append(peer)
+                if connection.proven_party is not None:
+                    by_holder[f"party {connection.proven_party}"].append(peer)
         beyond: set[PeerAddress] = set()
-        for peers in by_address.values():
-            if peers[0].address not in self.limits.exempt:
-                beyond.update(
-                    _select_idlest_peers(connections, peers, len(peers) - self.limits.max_per_address)
-                )
+        for peers in by_holder.values():
+            excess = len(peers) - self.limits.max_per_address
+            if excess > 0:
+                beyond.update(_sort_idlest_first(connections, peers)[:excess])
         return beyond
 
     def _find_evictable_peers(self, connections: dict[PeerAddress, _TrackedConnection]) -> set[PeerAddress]:
-        """Return the peers to close when the table is nearly full: unproved and not being processed."""
+        """Return the peers to close for others when the table is nearly full, none of them being processed.
+
+        They are those of the network that holds most connections, among the unproved ones while these hold
+        more than a quarter, else of the party that holds most: neither strangers nor partners can take the
+        room of all.
+        """
         if len(connections) < self.limits.max_connections * 7 // 8:
             return set()
-        exempt = self.limits.exempt
-        strangers = [
-            peer
-            for peer, connection in connections.items()
-            if connection.proven_party is None and peer.address not in exempt
-        ]
-        return set(
-            _select_idlest_peers(connections, strangers, len(connections) - self.limits.kept_connections)
+        peers_by_holder: dict[bool, dict[str, list[PeerAddress]]] = {
+            True: defaultdict(list),
+            False: defaultdict(list),
+        }
+        for peer in _sort_idlest_first(connections, [*connections]):
+            if peer.address not in self.limits.exempt:
+                network, party = get_client_network(peer.address), connections[peer].proven_party
+                is_proved = party is not None or self.networks.is_proved(network)
+                peers_by_holder[is_proved][network if party is None else f"party {party}"].append(peer)
+        unproved_count = sum(map(len, peers_by_holder[False].values()))
+        excess = len(connections) - self.limits.kept_connections
+        of_unproved = min(
+            excess, max(0, unproved_count - self.limits.kept_connections // _UNPROVED_KEPT_PARTS)
         )
+        evicted = _take_from_fullest(peers_by_holder[False], of_unproved)
+        evicted += _take_from_fullest(peers_by_holder[True], excess - len(evicted))
+        evicted += _take_from_fullest(peers_by_holder[False], excess - len(evicted))
+        return set(evicted)
 
 
-def _select_idlest_peers(
-    connections: dict[PeerAddress, _TrackedConnection], peers: list[PeerAddress], max_peers: int
+def _sort_idlest_first(
+    connections: dict[PeerAddress, _TrackedConnection], peers: list[PeerAddress]
 ) -> list[PeerAddress]:
-    """Return at most `max_peers` of `peers`: the idle before the arriving, the old before the new."""
-    if max_peers <= 0:
-        return []
+    """Return those of `peers` that may be closed: the idle before the arriving, the old before the new."""
     may_go = [peer for peer in peers if connections[peer].state is not _ConnectionState.WORKING]
     may_go.sort(
         key=lambda peer: (connections[peer].state is not _ConnectionState.IDLE, connections[peer].idle_since)
     )
-    return may_go[:max_peers]
+    return may_go
+
+
+def _take_from_fullest(peers_by_holder: dict[str, list[PeerAddress]], count: int) -> list[PeerAddress]:
+    """Remove and return `count` peers (all where there are fewer), each the first one of the longest list."""
+    fullest = [(-len(peers), holder) for holder, peers in peers_by_holder.items()]
+    heapify(fullest)
+    taken: list[PeerAddress] = []
+    while fullest and len(taken) < count:
+        remaining, holder = heappop(fullest)
+        taken.append(peers_by_holder[holder].pop(0))
+        if remaining + 1:
+            heappush(fullest, (remaining + 1, holder))
+    return taken
 
 
 def _list_accepted_connections() -> dict[PeerAddress, int]:

@@ -1,10 +1,10 @@
 """Queues complete requests for a thread in round-robin order, so that no sender delays the others.
 
 Requests wait in a queue by sender. A queue has a path, such as ``("party", "broker1",
-"192.0.2.1")``, and the names on each level of the path are served in turn: parties and unproved
-senders, among the parties each party, among its requests each address. A sender of a thousand
-requests at once delays only its own. The length of one queue is limited; further requests are
-rejected with GW807.
+"192.0.2.1")``, and the names on each level of the path are served in turn: parties, networks from
+which a party has proved itself, and unproved senders; among the parties each party, among its
+requests each address. A sender of a thousand requests at once delays only its own. The requests of
+one sender are limited; further ones are rejected with GW807.
 """
 
 from __future__ import annotations
@@ -72,8 +72,9 @@ class _RoundRobinNode:
 class FairQueue:
     """The threads, and the order in which requests get them; for the event loop alone.
 
-    `max_requests` limits the requests of one path, waiting or being processed; `max_running` those of one
-    proven party or account that have a thread at the same time.
+    `max_requests` limits the requests of one sender, waiting or being processed: of a party at one address,
+    or of an address whose party is not proven. `max_running` limits those of one proven party or account
+    that have a thread at the same time.
     """
 
     def __init__(self, threads: int, max_requests: int, max_running: int | None = None) -> None:
@@ -96,13 +97,15 @@ class FairQueue:
     async def run_queued(self, queue_path: QueuePath, run_request: Callable[[], Any]) -> Any:
         """Queue `run_request`, run it in a thread and return its result.
 
-        Raises GW807 if `queue_path` has too many requests already.
+        Raises GW807 if its sender has too many requests already.
         """
-        if self._request_counts[queue_path] >= self._max_requests:
+        # The last name of others is a text of the request: a sender may state any number of them.
+        sender = queue_path if queue_path[0] == PROVEN else queue_path[:2]
+        if self._request_counts[sender] >= self._max_requests:
             raise GatewayError(
                 TOO_MANY_REQUESTS, f"{self._max_requests} requests of this sender are dealt with now"
             )
-        self._request_counts[queue_path] += 1
+        self._request_counts[sender] += 1
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
             self._waiting.put_work(queue_path, _QueuedWork(queue_path, run_request, future))
@@ -110,9 +113,9 @@ class FairQueue:
             return await future
         finally:
             del future  # the future refers to the exception, whose traceback refers to this frame
-            self._request_counts[queue_path] -= 1
-            if not self._request_counts[queue_path]:
-                del self._request_counts[queue_path]
+            self._request_counts[sender] -= 1
+            if not self._request_counts[sender]:
+                del self._request_counts[sender]
 
     def _may_run(self, path: QueuePath) -> bool:
         return self._running[path] < self._max_running

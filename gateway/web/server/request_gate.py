@@ -11,6 +11,7 @@ import asyncio
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,11 +94,12 @@ _FIRST_PARTY_ID: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
 _SENDER_SEARCH_OCTETS: Final = 16 * 1024
 #: The limits for reading and dropping the rest of a refused body: octets (as many as other paths accept),
 #: seconds in total, and seconds between two pieces. One in `_CONNECTIONS_PER_DROPPING` connections
-#: may do so at once.
+#: may do so at once, of one network one in `_NETWORKS_PER_DROPPING` of these.
 _DROPPED_OCTETS: Final = 64 * 1024**2
 _DROPPING_SECONDS: Final = 10.0
 _LONGEST_PAUSE: Final = 2.0
 _CONNECTIONS_PER_DROPPING: Final = 8
+_NETWORKS_PER_DROPPING: Final = 4
 #: In every answer: the server below would name itself, and takes no other way to prevent it.
 _NAMELESS: Final = ("Server", "")
 #: Fields that the application gets in another way, or not at all.
@@ -190,10 +192,10 @@ class RequestGate:
         self._retry_after_policy = RetryAfterPolicy(time.monotonic)
         self._body_budget = BodyBudget(limits.body_budget_octets, limits.max_held_octets)
         self._spool = None if limits.spool is None else BodySpool(limits.spool, limits.max_body_octets)
-        self._connections = ConnectionTable(limits.connections, time.monotonic)
+        self._connections = ConnectionTable(limits.connections, time.monotonic, self._networks)
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._is_stopping = False
-        self._dropping_count = 0
+        self._droppings: Counter[str] = Counter()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the threads, and begin to check the connections."""
@@ -239,7 +241,7 @@ class RequestGate:
         if reply.is_whole:
             protocol.response_bytes(reply.status, [*reply.headers, _NAMELESS], reply.body)
             if is_refused:
-                await self._drop_rest(scope, body)
+                await self._drop_rest(scope, body, get_client_network(peer.address))
             return
         try:
             if reply.file is not None:
@@ -251,22 +253,27 @@ class RequestGate:
         finally:
             self._connections.end_request(peer, reply.party)
 
-    async def _drop_rest(self, scope: RsgiScope, body: _ArrivingBody) -> None:
+    async def _drop_rest(self, scope: RsgiScope, body: _ArrivingBody, network: str) -> None:
         """Read the octets that a refused client still sends, within limits.
 
         To close the connection earlier would reset it, and the client would lose the answer (RFC 9112 §9.6).
         Meanwhile the connection counts as idle, so it is closed before others. A client that waits until it
-        is asked for the body (Expect) is not asked.
+        is asked for the body (Expect) is not asked. One network gets a part of these readings.
         """
         most = max(1, self._limits.connections.max_connections // _CONNECTIONS_PER_DROPPING)
+        is_full = self._droppings.total() >= most or self._droppings[network] >= max(
+            1, most // _NETWORKS_PER_DROPPING
+        )
         is_asked_first = "expect" in scope.headers.keys()  # noqa: SIM118 - the server's headers are no mapping
-        if self._dropping_count >= most or (is_asked_first and not body.is_requested):
+        if is_full or (is_asked_first and not body.is_requested):
             return
-        self._dropping_count += 1
+        self._droppings[network] += 1
         try:
             await body.drop_rest()
         finally:
-            self._dropping_count -= 1
+            self._droppings[network] -= 1
+            if not self._droppings[network]:
+                del self._droppings[network]
 
     async def _send_awaited_response(self, protocol: Any, reply: _HttpReply) -> None:
         """Send the better answer when it is there in time, else the answer of the application.

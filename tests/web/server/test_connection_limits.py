@@ -10,6 +10,7 @@ import pytest
 
 from gateway.web.server import ConnectionLimits, get_client_network
 from gateway.web.server.connection_limits import ConnectionTable
+from gateway.web.server.proven_callers import ProvenNetworks
 from gateway.web.server.request_head import PeerAddress, make_peer_address
 from tests.kit.house import Clock
 
@@ -58,7 +59,8 @@ def is_open(near: socket.socket) -> bool:
 def watched(
     clock: Seconds, each: int = 100, whole: int = 1000, exempt: tuple[str, ...] = ()
 ) -> ConnectionTable:
-    return ConnectionTable(ConnectionLimits(whole, each, 30.0, frozenset(exempt)), clock)
+    limits = ConnectionLimits(whole, each, 30.0, frozenset(exempt))
+    return ConnectionTable(limits, clock, ProvenNetworks(clock))
 
 
 def test_a_connection_that_says_nothing_whole_is_shut_in_time(server: Server) -> None:

@@ -394,7 +394,7 @@ def test_whoever_proved_to_be_a_party_waits_among_the_parties(monkeypatch: pytes
     assert Crowd(monkeypatch).ask((first, SENT, NAMED), (again, SENT, NAMED), (other, SENT, NAMED)) == [
         ("stranger", "192.0.2.1", "b1"),
         ("party", "broker1", "192.0.2.1"),
-        ("stranger", "192.0.2.1", "b1"),
+        ("network", "192.0.2.1", "b1"),
     ]
 
 
@@ -405,7 +405,7 @@ def test_a_proxy_of_ours_says_whom_it_serves_and_nobody_else_does(monkeypatch: p
     )
     assert [line[:2] for line in lines] == [
         ("stranger", "198.51.100.7"),
-        ("stranger", "198.51.100.7"),
+        ("network", "198.51.100.7"),
         ("stranger", "192.0.2.1"),
     ]
 
