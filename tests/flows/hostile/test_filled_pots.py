@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from tests.kit.served import end_process
 from tests.kit.waiting import until
 
 MIB = 1024**2
-FOUR_NETWORKS = [f"127.0.1.{number}" for number in range(1, 5)]
+NETWORKS = [f"127.0.1.{number}" for number in range(1, 9)]
 #: The page that takes the largest forms.
 UPLOAD = "/console/submissions/1/items/1"
 
@@ -65,6 +65,15 @@ class House:
             connection.close()
 
 
+def ask_for_seconds(seconds: float, ask: Callable[[], int]) -> set[int]:
+    """Ask again and again while a server takes up what was sent to it, and return the statuses."""
+    end, statuses = time.monotonic() + seconds, set()
+    while time.monotonic() < end:
+        statuses.add(ask())
+        time.sleep(0.05)
+    return statuses
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     port = find_free_port()
@@ -87,9 +96,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 def test_bodies_held_back_by_strangers_take_no_room_from_messages(house: House) -> None:
     hub = house.hub
     with ExitStack() as stack:
-        for source in FOUR_NETWORKS * 16:
+        for source in NETWORKS[:4] * 16:
             house.hold_back(stack, hub.port, "/soap/agency", 4 * MIB, source)
-        assert [hub.post(hub.message(), "127.0.0.9") for _ in range(5)] == [200] * 5
+        assert ask_for_seconds(2, lambda: hub.post(hub.message(), "127.0.0.9")) == {200}
         large = HTTPConnection("127.0.0.1", hub.port, 30, ("127.0.0.10", 0))
         stack.callback(large.close)
         large.request("POST", "/soap/agency", b"x" * MIB)
@@ -99,9 +108,10 @@ def test_bodies_held_back_by_strangers_take_no_room_from_messages(house: House) 
 @pytest.mark.long
 def test_forms_held_back_by_strangers_take_no_room_from_the_console(house: House) -> None:
     with ExitStack() as stack:
-        for source in FOUR_NETWORKS * 2:
+        for source in NETWORKS:
             house.hold_back(stack, house.console_port, UPLOAD, 33 * MIB, source)
-        assert house.ask_console("POST", "/console/sign-in", b"name=a&password=" + b"b" * 30) == 401
+        asked = ask_for_seconds(3, lambda: house.ask_console("POST", "/console/language", b"language=ko"))
+        assert asked == {302}
 
 
 @pytest.mark.long
@@ -132,25 +142,23 @@ def test_guessed_passwords_take_no_thread_from_pages(house: House) -> None:
 
     with ThreadPoolExecutor(48) as pool:
         guesses = [pool.submit(guess, number) for number in range(60)]
-        waits = []
+        pages = 0
         while not all(each.done() for each in guesses[:40]):
-            begun = time.monotonic()
             assert house.ask_console("GET", "/console/sign-in") == 200
-            waits.append(time.monotonic() - begun)
+            pages += 1
         assert {each.result() for each in guesses} <= {401, 429}
-    assert waits
-    assert max(waits) < 2, sorted(waits)[-3:]
+    assert pages > 20, "a page waits for the passwords of others"
 
 
 @pytest.mark.long
 def test_connections_of_one_partner_leave_room_for_others(house: House) -> None:
     hub = house.hub
     with ExitStack() as stack:
-        for number in range(90):
-            connection = HTTPConnection("127.0.0.1", hub.port, 20, (FOUR_NETWORKS[number % 4], 0))
+        for number in range(96):
+            connection = HTTPConnection("127.0.0.1", hub.port, 20, (NETWORKS[number % 4], 0))
             stack.callback(connection.close)
             message = hub.message("a")
             with suppress(OSError):  # it may be closed meanwhile for others
                 connection.request("POST", "/msh/ebms2", message.body, dict(message.headers))
                 connection.getresponse().read()
-        assert [hub.post(hub.message("b"), "127.0.0.9") for _ in range(5)] == [200] * 5
+        assert ask_for_seconds(2, lambda: hub.post(hub.message("b"), "127.0.0.9")) == {200}
