@@ -64,7 +64,7 @@ class PayloadSettings(SettingsSection):
     # A message is received before its sender is known.
     arriving: Size = 4 * 1024**3
     """Octets of large messages that one process receives at a time, in files. One address may use at most a
-    quarter, but always one message of `limits.body`."""
+    quarter, all unknown addresses half, but always one message of `limits.body`."""
     s3: BucketSettings = BucketSettings()
     """A bucket for large payloads, on a server that speaks S3."""
 

@@ -48,8 +48,8 @@ class HttpSettings(SettingsSection):
     # A connection costs some ten kilobytes; the scarce resource is descriptors, of which `serve` requests
     # enough.
     connections: Count = 1000
-    """Number of connections that one process holds. If few are left, idle connections of unknown senders are
-    closed."""
+    """Number of connections that one process holds. If few are left, the address with most makes room: an
+    unknown one while these hold more than a quarter, else that of a party."""
     # A broker's whole office may use one address; an attacker with one address gets no more.
     connections_per_address: Count = 256
     """Number of connections of one address to one process. Above this number, the connections that are idle
@@ -90,7 +90,9 @@ class HttpSettings(SettingsSection):
     """Octets per second at which a body must arrive if it takes longer than `read_time_out`."""
     # Bodies are read completely before they get a thread, so this, not the threads, limits their memory.
     arriving: Size = 256 * 1024**2
-    """Octets of requests that one process holds. One address may use at most a quarter."""
+    """Octets of requests that one process holds. One address may use at most a quarter, all unknown addresses
+    half. Where that is reached, the largest unfinished request of the address that holds most gets status
+    503."""
     tls_certificate: Location | None = None
     """Certificate chain of the TLS server, as PEM. It is read again when the file changes."""
     tls_key: Secret | None = None

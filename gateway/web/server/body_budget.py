@@ -27,8 +27,9 @@ _UNPROVED_KEPT_PARTS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class BodySender:
-    """Who sends a body: a party, or the network of a client.
+    """Who sends a body: a party at the network of a client, or the network alone.
 
+    Who replays a message of a party is taken for that party, so a party is not one sender everywhere.
     `is_proved` says that the party proved who it is, or that a party has done so from this network.
     """
 
@@ -128,7 +129,7 @@ class BodyReservation:
             raise make_full_rejection()
 
     def end_for_others(self) -> None:
-        """Give the octets to others: the reader of the body is told to give it up."""
+        """Give the octets to others: the reader of the body gives it up."""
         self._budget.end_arrival(self)
         self.release_all()
         if self._give_up is not None:

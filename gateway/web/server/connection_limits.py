@@ -1,4 +1,4 @@
-"""Closes connections that exceed a limit: too many of one address or party, or idle for too long.
+"""Closes connections that exceed a limit: too many of one address, or idle for too long.
 
 The server below accepts connections and limits the time of a head. It has no limit by address, none
 for a TLS handshake that never ends, and none for a peer that does not read its answer. So the
@@ -67,8 +67,7 @@ class _TrackedConnection:
 class ConnectionLimits:
     """The limits of connections: in this process, from one address, and the seconds that one may be idle.
 
-    `max_per_address` holds for one party, too, from all its addresses. `exempt` are addresses (proxies of
-    this installation) whose number of connections is not limited.
+    `exempt` are addresses (proxies of this installation) whose number of connections is not limited.
     """
 
     max_connections: int
@@ -138,15 +137,13 @@ class ConnectionTable:
         }
 
     def _find_crowded_peers(self, connections: dict[PeerAddress, _TrackedConnection]) -> set[PeerAddress]:
-        """Return the idlest clients beyond the limit of connections of each network and each party."""
-        by_holder: dict[str, list[PeerAddress]] = defaultdict(list)
-        for peer, connection in connections.items():
+        """Return the idlest clients beyond the limit of connections of each network that is not exempt."""
+        by_network: dict[str, list[PeerAddress]] = defaultdict(list)
+        for peer in connections:
             if peer.address not in self.limits.exempt:
-                by_holder[f"network {get_client_network(peer.address)}"].append(peer)
-                if connection.proven_party is not None:
-                    by_holder[f"party {connection.proven_party}"].append(peer)
+                by_network[get_client_network(peer.address)].append(peer)
         beyond: set[PeerAddress] = set()
-        for peers in by_holder.values():
+        for peers in by_network.values():
             excess = len(peers) - self.limits.max_per_address
             if excess > 0:
                 beyond.update(_sort_idlest_first(connections, peers)[:excess])
@@ -155,29 +152,24 @@ class ConnectionTable:
     def _find_evictable_peers(self, connections: dict[PeerAddress, _TrackedConnection]) -> set[PeerAddress]:
         """Return the peers to close for others when the table is nearly full, none of them being processed.
 
-        They are those of the network that holds most connections, among the unproved ones while these hold
-        more than a quarter, else of the party that holds most: neither strangers nor partners can take the
-        room of all.
+        They are those of the network that holds most connections: of the unproved ones while these hold more
+        than a quarter, else of those of parties. So neither strangers nor a partner can take the room of all.
         """
         if len(connections) < self.limits.max_connections * 7 // 8:
             return set()
-        peers_by_holder: dict[bool, dict[str, list[PeerAddress]]] = {
-            True: defaultdict(list),
-            False: defaultdict(list),
-        }
+        proved: dict[str, list[PeerAddress]] = defaultdict(list)
+        unproved: dict[str, list[PeerAddress]] = defaultdict(list)
         for peer in _sort_idlest_first(connections, [*connections]):
             if peer.address not in self.limits.exempt:
-                network, party = get_client_network(peer.address), connections[peer].proven_party
-                is_proved = party is not None or self.networks.is_proved(network)
-                peers_by_holder[is_proved][network if party is None else f"party {party}"].append(peer)
-        unproved_count = sum(map(len, peers_by_holder[False].values()))
+                network = get_client_network(peer.address)
+                is_proved = connections[peer].proven_party is not None or self.networks.is_proved(network)
+                (proved if is_proved else unproved)[network].append(peer)
         excess = len(connections) - self.limits.kept_connections
-        of_unproved = min(
-            excess, max(0, unproved_count - self.limits.kept_connections // _UNPROVED_KEPT_PARTS)
-        )
-        evicted = _take_from_fullest(peers_by_holder[False], of_unproved)
-        evicted += _take_from_fullest(peers_by_holder[True], excess - len(evicted))
-        evicted += _take_from_fullest(peers_by_holder[False], excess - len(evicted))
+        kept_unproved = self.limits.kept_connections // _UNPROVED_KEPT_PARTS
+        beyond_kept = max(0, sum(map(len, unproved.values())) - kept_unproved)
+        evicted = _remove_from_fullest(unproved, min(excess, beyond_kept))
+        evicted += _remove_from_fullest(proved, excess - len(evicted))
+        evicted += _remove_from_fullest(unproved, excess - len(evicted))
         return set(evicted)
 
 
@@ -192,17 +184,17 @@ def _sort_idlest_first(
     return may_go
 
 
-def _take_from_fullest(peers_by_holder: dict[str, list[PeerAddress]], count: int) -> list[PeerAddress]:
+def _remove_from_fullest(peers_by_network: dict[str, list[PeerAddress]], count: int) -> list[PeerAddress]:
     """Remove and return `count` peers (all where there are fewer), each the first one of the longest list."""
-    fullest = [(-len(peers), holder) for holder, peers in peers_by_holder.items()]
+    fullest = [(-len(peers), network) for network, peers in peers_by_network.items()]
     heapify(fullest)
-    taken: list[PeerAddress] = []
-    while fullest and len(taken) < count:
-        remaining, holder = heappop(fullest)
-        taken.append(peers_by_holder[holder].pop(0))
+    removed: list[PeerAddress] = []
+    while fullest and len(removed) < count:
+        remaining, network = heappop(fullest)
+        removed.append(peers_by_network[network].pop(0))
         if remaining + 1:
-            heappush(fullest, (remaining + 1, holder))
-    return taken
+            heappush(fullest, (remaining + 1, network))
+    return removed
 
 
 def _list_accepted_connections() -> dict[PeerAddress, int]:

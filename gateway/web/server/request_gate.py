@@ -337,7 +337,8 @@ class RequestGate:
             client_peer = ClientPeer(peer, tls=True, certificate_sha256=certificate)
         network = self._get_client_network(peer, head)
         sender_path = self._find_sender_path(head, network, party)
-        body_collector = self._make_body_collector(head, sender_path)
+        sender = BodySender(" ".join((*sender_path, network)), is_proved=sender_path[0] != _STRANGER)
+        body_collector = self._make_body_collector(head, sender)
         try:
             body = await read_whole_body(
                 arriving_body,
@@ -377,10 +378,8 @@ class RequestGate:
             return PROVEN, caller
         return "network" if self._networks.is_proved(network) else _STRANGER, network
 
-    def _make_body_collector(self, head: RequestHead, sender_path: tuple[str, str]) -> BodyCollector:
+    def _make_body_collector(self, head: RequestHead, sender: BodySender) -> BodyCollector:
         """Return the collector of a request's body: in a file if it is large and its path allows files."""
-        group, name = sender_path
-        sender = BodySender(f"{group} {name}", is_proved=group != _STRANGER)
         memory_reservation = self._body_budget.make_reservation(sender)
         if self._spool is None or not self._spool.accepts_path(head.path.rstrip("/")):
             return BodyCollector(memory_reservation)

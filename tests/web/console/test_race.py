@@ -47,14 +47,14 @@ def press_at_once(press: Callable[[int], Any]) -> list[Any]:
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the passwords that were judged; each takes its time, as hashing does."""
     seen: list[str] = []
-    verify = sign_in.verify_password
+    verify = sign_in.verify_typed_password
 
     def judge(stored: str | None, password: str) -> bool:
         seen.append(password)
         time.sleep(0.1)
         return verify(stored, password)
 
-    monkeypatch.setattr("gateway.web.console.sign_in.verify_password", judge)
+    monkeypatch.setattr("gateway.web.console.sign_in.verify_typed_password", judge)
     return seen
 
 

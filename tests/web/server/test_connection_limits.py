@@ -135,6 +135,45 @@ def test_strangers_make_room_before_there_is_none(server: Server) -> None:
     assert is_open(strangers[2][1]), "the oldest goes first"
 
 
+def test_the_network_with_most_connections_makes_room(server: Server) -> None:
+    """A body that has arrived for long is no older than the hundred that came after it."""
+    clock = Seconds()
+    connections = watched(clock, whole=16)
+    honest, near = server.connect("127.0.0.9")
+    connections.begin_request(honest)
+    clock.forward(seconds=5)
+    crowd = [server.connect(f"127.0.0.{number % 2 + 2}") for number in range(13)]
+    for peer, _ in crowd:
+        connections.begin_request(peer)
+    assert connections.close_excess_connections() == 2
+    assert is_open(near)
+
+
+def test_partners_make_room_for_the_quarter_of_strangers(server: Server) -> None:
+    connections = watched(Seconds(), whole=16)
+    partners = [server.connect(f"127.0.1.{number % 2}") for number in range(8)]
+    partners += [server.connect(f"127.0.2.{number}") for number in range(3)]
+    for number, (peer, _) in enumerate(partners):
+        connections.begin_request(peer)
+        connections.end_request(peer, "broker1" if number < 8 else "broker2")
+    strangers = [server.connect(f"127.0.0.{number}") for number in (2, 3, 4)]
+    assert connections.close_excess_connections() == 2
+    assert all(is_open(near) for _, near in strangers)
+    assert sum(is_open(near) for _, near in partners[:8]) == 6, "the fullest networks make room"
+
+
+def test_a_network_of_a_party_is_no_stranger(server: Server) -> None:
+    connections = watched(Seconds(), whole=8)
+    connections.networks.remember_network("127.0.0.9")
+    honest, near = server.connect("127.0.0.9")
+    connections.begin_request(honest)
+    strangers = [server.connect(f"127.0.0.{number}") for number in range(2, 8)]
+    for peer, _ in strangers:
+        connections.begin_request(peer)
+    assert connections.close_excess_connections() == 1
+    assert is_open(near), "of equal ones an unproved one goes"
+
+
 @pytest.mark.parametrize("arriving", [False, True])
 def test_what_has_gone_is_forgotten_but_not_while_it_is_worked_for(server: Server, arriving: bool) -> None:
     connections = watched(Seconds())

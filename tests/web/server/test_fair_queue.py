@@ -100,6 +100,20 @@ def test_too_much_of_one_sender_comes_again_and_others_are_not_told_so() -> None
     assert "a2" not in bench.order
 
 
+def test_a_stranger_has_no_more_requests_by_stating_many_senders() -> None:
+    async def play(bench: Bench) -> None:
+        held = [bench.take(("stranger", "192.0.2.1", f"b{number}"), "mine") for number in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(GatewayError, match="GW807"):
+            await bench.turns.run_queued(("stranger", "192.0.2.1", "b9"), bench.work("mine"))
+        held.append(bench.take(("stranger", "192.0.2.2", "b0"), "other"))
+        await asyncio.sleep(0)
+        bench.gate.set()
+        await asyncio.gather(*held)
+
+    assert played(play, most=2).order == ["mine", "mine", "other"]
+
+
 def test_a_mistake_is_the_askers_and_the_thread_goes_on() -> None:
     async def play(bench: Bench) -> None:
         bench.gate.set()

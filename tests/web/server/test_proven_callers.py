@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.web.server.proven_callers import ProvenCallers
+from gateway.web.server.proven_callers import ProvenCallers, ProvenNetworks
 
 COOKIE = "__Host-session=abc"
 
@@ -30,3 +30,23 @@ def test_few_callers_are_remembered() -> None:
         callers.remember_caller({"authorization": str(number)}, "broker1")
     assert callers.find_caller({"authorization": "0"}) is None
     assert callers.find_caller({"authorization": "1"}) == "broker1"
+
+
+def test_a_network_is_proved_for_a_day() -> None:
+    now = 1000.0
+    networks = ProvenNetworks(lambda: now)
+    assert not networks.is_proved("192.0.2.1")
+    networks.remember_network("192.0.2.1")
+    assert networks.is_proved("192.0.2.1")
+    assert not networks.is_proved("192.0.2.2")
+    now += 24 * 3600 - 1
+    assert networks.is_proved("192.0.2.1")
+    now += 1
+    assert not networks.is_proved("192.0.2.1")
+
+
+def test_the_newest_networks_are_remembered() -> None:
+    networks = ProvenNetworks(lambda: 0.0)
+    for number in (*range(10_000), 0, 10_000):
+        networks.remember_network(str(number))
+    assert [networks.is_proved(network) for network in ("0", "1", "10000")] == [True, False, True]
