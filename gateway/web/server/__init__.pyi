@@ -1,3 +1,4 @@
+from .body_budget import MinimumBodyRate as MinimumBodyRate
 from .body_collector import SpoolSettings as SpoolSettings
 from .child_process import ListenerAddress as ListenerAddress
 from .child_process import exit_with_parent as exit_with_parent
@@ -15,7 +16,6 @@ from .request_bodies import FILE_KEY as FILE_KEY
 from .request_bodies import STREAM_KEY as STREAM_KEY
 from .request_bodies import WAITING_KEY as WAITING_KEY
 from .request_bodies import Environ as Environ
-from .request_bodies import MinimumBodyRate as MinimumBodyRate
 from .request_bodies import SentFile as SentFile
 from .request_bodies import WsgiApplication as WsgiApplication
 from .request_bodies import read_request_body as read_request_body

@@ -1,9 +1,10 @@
 """The octets of bodies that one process holds, shared fairly by their senders.
 
-Where a limit is reached, the body that goes is the largest unfinished one of the sender that holds most. So a
-sender who holds octets back without ever completing a body makes room for the others, and a small body always
-finds room. Half of all is kept for those who have proved who they are, and a quarter for all others: neither
-strangers nor partners can take everything.
+Where a limit is reached, slow bodies make room, first the largest of the holder of most octets: who holds
+octets back cannot keep others out. Where none is slow, the newest bodies of a holder who has several and
+clearly more than the requester make room. Otherwise the requester is refused, so that bodies which have come
+far can be completed. Half of all is kept for those who have proved who they are, and a quarter for all
+others: neither strangers nor partners can take everything.
 """
 
 from __future__ import annotations
@@ -23,17 +24,31 @@ _SENDER_PARTS: Final = 4
 #: All unproved senders together may use this part of the budget, and the other part is kept for them.
 _UNPROVED_PARTS: Final = 2
 _UNPROVED_KEPT_PARTS: Final = 4
+#: A body is slow when so many seconds have passed without the octets that the slowest body must have then.
+_SLOW_SECONDS: Final = 2.0
+#: A holder has clearly more than another one when it has this many times its octets.
+_CLEARLY_MORE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MinimumBodyRate:
+    """How fast a body must arrive: `octets` in each period of `seconds`, or its end."""
+
+    seconds: float
+    octets: int
 
 
 @dataclass(frozen=True, slots=True)
 class BodySender:
-    """Who sends a body: a party at the network of a client, or the network alone.
+    """Who sends a body.
 
-    Who replays a message of a party is taken for that party, so a party is not one sender everywhere.
-    `is_proved` says that the party proved who it is, or that a party has done so from this network.
+    `name` is a party at the network of a client, or the network alone: who replays a message of a party is
+    taken for that party, so a party is not one sender everywhere. `holder` is the party, or the network of an
+    unproved sender. `is_proved` says that the party proved who it is, or one has done so from this network.
     """
 
     name: str
+    holder: str
     is_proved: bool
 
 
@@ -41,15 +56,25 @@ class BodyBudget:
     """Octets that one process holds for requests that arrive or wait; for the event loop alone.
 
     `max_octets` limits those of all senders. One body of `max_body_octets` always fits into the part of one
-    sender and into that of all unproved senders.
+    sender and into that of all unproved senders. A body slower than `min_rate` is slow; `clock` returns
+    seconds.
     """
 
-    def __init__(self, max_octets: int, max_body_octets: int) -> None:
+    def __init__(
+        self,
+        max_octets: int,
+        max_body_octets: int,
+        min_rate: MinimumBodyRate,
+        clock: Callable[[], float],
+    ) -> None:
         self._max_octets: Final = max_octets
         self._max_octets_per_sender: Final = max(max_body_octets, max_octets // _SENDER_PARTS)
         self._max_unproved_octets: Final = max(max_body_octets, max_octets // _UNPROVED_PARTS)
         self._kept_unproved_octets: Final = max_octets // _UNPROVED_KEPT_PARTS
-        self._octets_by_sender: Counter[BodySender] = Counter()
+        self._octets_per_period: Final = _SLOW_SECONDS * min_rate.octets / min_rate.seconds
+        self._clock: Final = clock
+        self._octets_by_sender: Counter[str] = Counter()
+        self._octets_by_holder: Counter[str] = Counter()
         self._reserved_octets = 0
         self._unproved_octets = 0
         # In the order in which they began.
@@ -62,52 +87,114 @@ class BodyBudget:
     def begin_arrival(self, reservation: BodyReservation) -> None:
         """Record that the body of a reservation begins to arrive: it may be ended for others."""
         self._arriving[reservation] = None
+        reservation.pace_met_at = self._clock()
 
     def end_arrival(self, reservation: BodyReservation) -> None:
         """Record that the body is complete or given up: it is not ended for others any more."""
         self._arriving.pop(reservation, None)
 
-    def change_octets(self, sender: BodySender, octets: int) -> None:
-        """Add octets (negative: remove them) to those that a sender holds."""
+    def change_octets(self, reservation: BodyReservation, octets: int) -> None:
+        """Add octets (negative: remove them) to those that a body holds."""
+        sender = reservation.sender
+        reservation.octets += octets
         self._reserved_octets += octets
         if not sender.is_proved:
             self._unproved_octets += octets
-        self._octets_by_sender[sender] += octets
-        if not self._octets_by_sender[sender]:
-            del self._octets_by_sender[sender]
+        for counts, key in (
+            (self._octets_by_sender, sender.name),
+            (self._octets_by_holder, sender.holder),
+        ):
+            counts[key] += octets
+            if not counts[key]:
+                del counts[key]
 
-    def make_room(self, reservation: BodyReservation) -> bool:
-        """End bodies of others until each limit is kept; return False if `reservation` itself must end."""
-        while (candidates := self._list_candidates(reservation.sender)) is not None:
-            largest = max(candidates, key=self._rank_reservation, default=reservation)
-            if largest is reservation:
+    def record_pace(self, reservation: BodyReservation, octets: int) -> None:
+        """Record that further octets of a body have arrived."""
+        reservation.octets_since_pace += octets
+        if reservation.octets_since_pace >= self._octets_per_period:
+            reservation.octets_since_pace = 0
+            reservation.pace_met_at = self._clock()
+
+    def make_room(self, requester: BodyReservation) -> bool:
+        """End bodies of others until each limit is kept, if that is possible; return whether it is.
+
+        `requester` has its further octets already.
+        """
+        ended: dict[BodyReservation, None] = {}
+        for excess, may_end in self._list_excesses(requester.sender):
+            remaining = excess - sum(body.octets for body in ended if may_end(body))
+            if remaining <= 0:
+                continue
+            candidates = [
+                body
+                for body in self._arriving
+                if body.octets and body is not requester and body not in ended and may_end(body)
+            ]
+            for body in self._rank_bodies(candidates, requester):
+                ended[body] = None
+                remaining -= body.octets
+                if remaining <= 0:
+                    break
+            else:
                 return False
-            largest.end_for_others()
+        for body in ended:
+            body.end_for_others()
         return True
 
-    def _list_candidates(self, sender: BodySender) -> list[BodyReservation] | None:
-        """Return the unfinished bodies one of which must end for one of `sender`; None if all have room."""
-        if self._octets_by_sender[sender] > self._max_octets_per_sender:
-            return [each for each in self._arriving if each.sender == sender]
-        is_unproved_part_full = not sender.is_proved and self._unproved_octets > self._max_unproved_octets
-        if not (is_unproved_part_full or self._reserved_octets > self._max_octets):
-            return None
-        is_proved = not is_unproved_part_full and self._unproved_octets <= self._kept_unproved_octets
-        return [each for each in self._arriving if each.sender.is_proved == is_proved] or [*self._arriving]
+    def _list_excesses(self, sender: BodySender) -> Iterator[tuple[int, Callable[[BodyReservation], bool]]]:
+        """Yield for each limit of a sender the octets beyond it, and which bodies may end for it."""
+        beyond_part = self._octets_by_sender[sender.name] - self._max_octets_per_sender
+        yield beyond_part, lambda body: body.sender.name == sender.name
+        if not sender.is_proved:
+            yield self._unproved_octets - self._max_unproved_octets, lambda body: not body.sender.is_proved
+        beyond_all = self._reserved_octets - self._max_octets
+        is_unproved_kept = self._unproved_octets <= self._kept_unproved_octets
+        yield beyond_all, lambda body: body.sender.is_proved or not is_unproved_kept
 
-    def _rank_reservation(self, reservation: BodyReservation) -> tuple[int, int]:
-        """Return the rank of an unfinished body: the highest one ends first, of equal ones the oldest."""
-        return self._octets_by_sender[reservation.sender], reservation.octets
+    def _rank_bodies(
+        self, candidates: list[BodyReservation], requester: BodyReservation
+    ) -> Iterator[BodyReservation]:
+        """Yield the bodies that may end for a requester, in the order in which they end."""
+        slow_before = self._clock() - _SLOW_SECONDS
+        octets_by_holder = self._octets_by_holder
+        slow = [body for body in candidates if body.pace_met_at <= slow_before]
+        yield from sorted(
+            slow,
+            key=lambda body: (
+                body.sender.is_proved,
+                -octets_by_holder[body.sender.holder],
+                -body.octets,
+            ),
+        )
+        fast = [body for body in candidates if body.pace_met_at > slow_before]
+        bodies_by_holder = Counter(body.sender.holder for body in fast)
+        much = _CLEARLY_MORE * octets_by_holder[requester.sender.holder]
+        several = [
+            body
+            for body in fast
+            if bodies_by_holder[body.sender.holder] > 1 and octets_by_holder[body.sender.holder] > much
+        ]
+        several.reverse()  # the newest first
+        several.sort(key=lambda body: (body.sender.is_proved, -octets_by_holder[body.sender.holder]))
+        for body in several:
+            if bodies_by_holder[body.sender.holder] > 1:
+                bodies_by_holder[body.sender.holder] -= 1
+                yield body
 
 
 class BodyReservation:
-    """The octets that one body holds, in memory or on the disk."""
+    """The octets that one body holds, in memory or on the disk.
+
+    `pace_met_at` is when the body was last as fast as it must be, in seconds, or when it began.
+    """
 
     def __init__(self, budget: BodyBudget, sender: BodySender) -> None:
         self._budget = budget
         self._give_up: Callable[[], None] | None = None
         self.sender: Final = sender
         self.octets = 0
+        self.octets_since_pace = 0
+        self.pace_met_at = 0.0
 
     @contextmanager
     def let_end(self, give_up: Callable[[], None]) -> Iterator[None]:
@@ -120,13 +207,15 @@ class BodyReservation:
             self._budget.end_arrival(self)
 
     def reserve_octets(self, octets: int) -> None:
-        """Reserve further octets; raises a 503 rejection where others need the room more."""
-        self.octets += octets
-        self._budget.change_octets(self.sender, octets)
+        """Reserve further octets; raises a 503 rejection where there is no room for them."""
+        self._budget.change_octets(self, octets)
         if not self._budget.make_room(self):
-            self.octets -= octets
-            self._budget.change_octets(self.sender, -octets)
+            self._budget.change_octets(self, -octets)
             raise make_full_rejection()
+
+    def record_pace(self, octets: int) -> None:
+        """Record that further octets of the body have arrived, wherever they are held."""
+        self._budget.record_pace(self, octets)
 
     def end_for_others(self) -> None:
         """Give the octets to others: the reader of the body gives it up."""
@@ -137,8 +226,7 @@ class BodyReservation:
 
     def release_all(self) -> None:
         """Release all octets."""
-        self._budget.change_octets(self.sender, -self.octets)
-        self.octets = 0
+        self._budget.change_octets(self, -self.octets)
 
 
 def make_full_rejection() -> RequestRejectedError:

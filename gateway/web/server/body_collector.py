@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from gateway.web.server.body_budget import BodyBudget, BodyReservation, make_full_rejection
+from gateway.web.server.body_budget import BodyBudget, BodyReservation, MinimumBodyRate, make_full_rejection
 
 #: Octets that are written at a time.
 _BATCH: Final = 1024**2
@@ -48,9 +48,15 @@ class SpoolSettings:
 class BodySpool:
     """The files of one process; a sender may use a part of their room, but always one whole body."""
 
-    def __init__(self, settings: SpoolSettings, max_body_octets: int) -> None:
+    def __init__(
+        self,
+        settings: SpoolSettings,
+        max_body_octets: int,
+        min_rate: MinimumBodyRate,
+        clock: Callable[[], float],
+    ) -> None:
         self._settings = settings
-        self._disk_budget = BodyBudget(settings.max_octets, max_body_octets)
+        self._disk_budget = BodyBudget(settings.max_octets, max_body_octets, min_rate, clock)
 
     def accepts_path(self, path: str) -> bool:
         """Return whether the bodies of a path may go into files."""
@@ -113,6 +119,9 @@ class BodyCollector:
         if self._is_given_up:
             raise make_full_rejection()
         self.piece_count += 1
+        self._memory_reservation.record_pace(len(piece))
+        if self._disk_space is not None:
+            self._disk_space.reservation.record_pace(len(piece))
         self._memory_reservation.reserve_octets(len(piece))
         self._pieces.append(piece)
         self._held_octets += len(piece)
@@ -120,9 +129,12 @@ class BodyCollector:
             await self._write_pieces()
 
     async def finish_body(self) -> bytes | SpooledBody:
-        """Return the whole body."""
+        """Return the whole body; raises a 503 rejection if it was given up meanwhile."""
+        if self._is_given_up:
+            raise make_full_rejection()
         if self.file is None:
-            return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            pieces, self._pieces = self._pieces, []
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         await self._write_pieces()
         return self.file
 

@@ -31,6 +31,8 @@ from gateway.web.server.request_head import (
     parse_peer_name,
 )
 
+#: So many quarters of the connections remain when some are closed for others.
+_KEPT_QUARTERS: Final = 3
 #: This part of the connections that remain is kept for unproved senders.
 _UNPROVED_KEPT_PARTS: Final = 4
 #: The open descriptors of a process, one entry for each (Linux, the BSDs, macOS).
@@ -74,11 +76,6 @@ class ConnectionLimits:
     max_per_address: int
     idle_seconds: float
     exempt: frozenset[str] = frozenset()
-
-    @property
-    def kept_connections(self) -> int:
-        """Return the number of connections that remain after some were closed for others."""
-        return self.max_connections * 3 // 4
 
 
 @dataclass(slots=True)
@@ -155,18 +152,22 @@ class ConnectionTable:
         They are those of the network that holds most connections: of the unproved ones while these hold more
         than a quarter, else of those of parties. So neither strangers nor a partner can take the room of all.
         """
-        if len(connections) < self.limits.max_connections * 7 // 8:
+        exempt_count = sum(peer.address in self.limits.exempt for peer in connections)
+        # Those of our own proxies are never closed, so they cannot make room.
+        max_others = max(self.limits.max_connections - exempt_count, self.limits.max_connections // 4)
+        others = len(connections) - exempt_count
+        if others < max_others * 7 // 8:
             return set()
         proved: dict[str, list[PeerAddress]] = defaultdict(list)
         unproved: dict[str, list[PeerAddress]] = defaultdict(list)
         for peer in _sort_idlest_first(connections, [*connections]):
             if peer.address not in self.limits.exempt:
                 network = get_client_network(peer.address)
-                is_proved = connections[peer].proven_party is not None or self.networks.is_proved(network)
-                (proved if is_proved else unproved)[network].append(peer)
-        excess = len(connections) - self.limits.kept_connections
-        kept_unproved = self.limits.kept_connections // _UNPROVED_KEPT_PARTS
-        beyond_kept = max(0, sum(map(len, unproved.values())) - kept_unproved)
+                party = connections[peer].proven_party or self.networks.find_party(network)
+                (unproved if party is None else proved)[network].append(peer)
+        kept = max_others * _KEPT_QUARTERS // 4
+        excess = others - kept
+        beyond_kept = max(0, sum(map(len, unproved.values())) - kept // _UNPROVED_KEPT_PARTS)
         evicted = _remove_from_fullest(unproved, min(excess, beyond_kept))
         evicted += _remove_from_fullest(proved, excess - len(evicted))
         evicted += _remove_from_fullest(unproved, excess - len(evicted))
@@ -185,15 +186,19 @@ def _sort_idlest_first(
 
 
 def _remove_from_fullest(peers_by_network: dict[str, list[PeerAddress]], count: int) -> list[PeerAddress]:
-    """Remove and return `count` peers (all where there are fewer), each the first one of the longest list."""
-    fullest = [(-len(peers), network) for network, peers in peers_by_network.items()]
+    """Remove and return `count` peers (all where there are fewer), each the first one of the longest list.
+
+    Of lists that are equally long the earlier one is chosen.
+    """
+    networks = list(peers_by_network)
+    fullest = [(-len(peers_by_network[network]), order) for order, network in enumerate(networks)]
     heapify(fullest)
     removed: list[PeerAddress] = []
     while fullest and len(removed) < count:
-        remaining, network = heappop(fullest)
-        removed.append(peers_by_network[network].pop(0))
+        remaining, order = heappop(fullest)
+        removed.append(peers_by_network[networks[order]].pop(0))
         if remaining + 1:
-            heappush(fullest, (remaining + 1, network))
+            heappush(fullest, (remaining + 1, order))
     return removed
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.web.server.body_budget import MinimumBodyRate
 from gateway.web.server.body_collector import SpoolSettings
 from gateway.web.server.connection_limits import ConnectionLimits
-from gateway.web.server.request_bodies import MinimumBodyRate
 
 #: The body limit of paths that receive no messages, where nothing else is set.
 _SMALL: Final = 64 * 1024

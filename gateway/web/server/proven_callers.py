@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -13,6 +14,8 @@ _MOST: Final = 10_000
 _SESSION: Final = re.compile(r"(?:^|; ?)__Host-session=([^;]*)")
 #: Seconds for which a network counts as that of a party: later another customer may have its address.
 _NETWORK_SECONDS: Final = 24 * 3600.0
+#: The networks of one party that are remembered.
+_MOST_NETWORKS: Final = 100
 
 
 class ProvenCallers:
@@ -45,21 +48,41 @@ def _digest_credentials(fields: Mapping[str, str]) -> bytes:
 class ProvenNetworks:
     """The networks from which a party has proved who it is, the newest last; for the event loop alone.
 
-    Most clients open a connection for each message, without credentials that the head could show. `clock`
-    returns seconds.
+    Most clients open a connection for each message, without credentials that the head could show. One party
+    has few networks here, so that none takes the place of others. `clock` returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._proved_at: OrderedDict[str, float] = OrderedDict()
+        self._proofs: OrderedDict[str, _NetworkProof] = OrderedDict()
+        self._networks_by_party: dict[str, dict[str, None]] = {}
 
-    def is_proved(self, network: str) -> bool:
-        """Return whether a party has proved who it is from a network within the last day."""
-        return self._clock() - self._proved_at.get(network, float("-inf")) < _NETWORK_SECONDS
+    def find_party(self, network: str) -> str | None:
+        """Return the party that was the last to prove who it is from a network, within the last day."""
+        proof = self._proofs.get(network)
+        return None if proof is None or self._clock() - proof.at >= _NETWORK_SECONDS else proof.party
 
-    def remember_network(self, network: str) -> None:
+    def remember_network(self, network: str, party: str) -> None:
         """Record that a party has proved who it is from a network."""
-        self._proved_at[network] = self._clock()
-        self._proved_at.move_to_end(network)
-        if len(self._proved_at) > _MOST:
-            self._proved_at.popitem(last=False)
+        self._forget_network(network)
+        networks = self._networks_by_party.get(party, {})
+        if len(networks) >= _MOST_NETWORKS:
+            self._forget_network(next(iter(networks)))
+        if len(self._proofs) >= _MOST:
+            self._forget_network(next(iter(self._proofs)))
+        self._proofs[network] = _NetworkProof(party, self._clock())
+        self._networks_by_party.setdefault(party, {})[network] = None
+
+    def _forget_network(self, network: str) -> None:
+        proof = self._proofs.pop(network, None)
+        if proof is not None:
+            networks = self._networks_by_party[proof.party]
+            del networks[network]
+            if not networks:
+                del self._networks_by_party[proof.party]
+
+
+@dataclass(frozen=True, slots=True)
+class _NetworkProof:
+    party: str
+    at: float

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any, BinaryIO, Final
 
 from gateway.errors import MIME_MALFORMED, REQUEST_MALFORMED, TOO_LARGE, TOO_SLOW, GatewayError
-from gateway.web.server.body_budget import make_full_rejection
+from gateway.web.server.body_budget import MinimumBodyRate, make_full_rejection
 from gateway.web.server.body_collector import BodyCollector, SpooledBody
 from gateway.web.server.request_head import RequestRejectedError
 
@@ -25,14 +25,6 @@ from gateway.web.server.request_head import RequestRejectedError
 #: as much as a hundred octets of XML, so a body sent octet by octet is the most expensive input.
 _CHUNKS: Final = 64
 _MEAN_CHUNK: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class MinimumBodyRate:
-    """How fast a body must arrive: `octets` in each period of `seconds`, or its end."""
-
-    seconds: float
-    octets: int
 
 
 async def read_whole_body(
@@ -75,16 +67,18 @@ class _RateDeadline:
     min_rate: MinimumBodyRate
     time: asyncio.Timeout
     octets_since: int = 0
+    is_over: bool = False
 
     def pass_now(self) -> None:
         """End the time at once."""
+        self.is_over = True
         if not self.time.expired():
             self.time.reschedule(0)
 
     def record_octets(self, octets: int) -> None:
         """Count octets that have arrived; extend the time limit after each `min_rate.octets` of them."""
         self.octets_since += octets
-        if self.octets_since >= self.min_rate.octets:
+        if self.octets_since >= self.min_rate.octets and not self.is_over:
             self.octets_since = 0
             self.time.reschedule(asyncio.get_running_loop().time() + self.min_rate.seconds)
 

@@ -190,8 +190,11 @@ class RequestGate:
         self._callers = ProvenCallers()
         self._networks = ProvenNetworks(time.monotonic)
         self._retry_after_policy = RetryAfterPolicy(time.monotonic)
-        self._body_budget = BodyBudget(limits.body_budget_octets, limits.max_held_octets)
-        self._spool = None if limits.spool is None else BodySpool(limits.spool, limits.max_body_octets)
+        min_rate, clock = limits.min_body_rate, time.monotonic
+        self._body_budget = BodyBudget(limits.body_budget_octets, limits.max_held_octets, min_rate, clock)
+        self._spool = (
+            None if limits.spool is None else BodySpool(limits.spool, limits.max_body_octets, min_rate, clock)
+        )
         self._connections = ConnectionTable(limits.connections, time.monotonic, self._networks)
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._is_stopping = False
@@ -337,8 +340,7 @@ class RequestGate:
             client_peer = ClientPeer(peer, tls=True, certificate_sha256=certificate)
         network = self._get_client_network(peer, head)
         sender_path = self._find_sender_path(head, network, party)
-        sender = BodySender(" ".join((*sender_path, network)), is_proved=sender_path[0] != _STRANGER)
-        body_collector = self._make_body_collector(head, sender)
+        body_collector = self._make_body_collector(head, self._make_body_sender(sender_path, network))
         try:
             body = await read_whole_body(
                 arriving_body,
@@ -360,7 +362,7 @@ class RequestGate:
             )
             if reply.party is not None:
                 self._callers.remember_caller(head.fields, reply.party)
-                self._networks.remember_network(network)
+                self._networks.remember_network(network, reply.party)
             return reply
         finally:
             body_collector.close()
@@ -376,7 +378,13 @@ class RequestGate:
         caller = self._callers.find_caller(head.fields) or party
         if caller is not None:
             return PROVEN, caller
-        return "network" if self._networks.is_proved(network) else _STRANGER, network
+        return "network" if self._networks.find_party(network) else _STRANGER, network
+
+    def _make_body_sender(self, sender_path: tuple[str, str], network: str) -> BodySender:
+        """Return the sender of a body: octets are counted by address, and compared by party."""
+        group, name = sender_path
+        party = name if group == PROVEN else self._networks.find_party(network)
+        return BodySender(f"{group} {name} {network}", party or network, is_proved=party is not None)
 
     def _make_body_collector(self, head: RequestHead, sender: BodySender) -> BodyCollector:
         """Return the collector of a request's body: in a file if it is large and its path allows files."""

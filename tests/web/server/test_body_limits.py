@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from gateway.web.server import MinimumBodyRate
-from gateway.web.server.body_budget import BodyBudget, BodySender
+from gateway.web.server.body_budget import BodyBudget, BodySender, MinimumBodyRate
 from gateway.web.server.body_collector import BodyCollector
 from gateway.web.server.request_bodies import read_whole_body
 from gateway.web.server.request_head import RequestRejectedError
 
 SLOW = MinimumBodyRate(0.05, 1000)
 CALM = MinimumBodyRate(30.0, 1000)
+
+
+def make_budget(octets: int, largest: int) -> BodyBudget:
+    return BodyBudget(octets, largest, MinimumBodyRate(30.0, 1000), time.monotonic)
 
 
 async def pieces(sent: Sequence[bytes | float]) -> AsyncIterator[bytes]:
@@ -35,7 +39,9 @@ def read(
     *,
     may_have_trailers: bool = False,
 ) -> bytes:
-    share = (room or BodyBudget(100_000, 100_000)).make_reservation(BodySender("192.0.2.1", is_proved=True))
+    share = (room or make_budget(100_000, 100_000)).make_reservation(
+        BodySender("party broker1", "broker1", is_proved=True)
+    )
     taker = BodyCollector(share)
     whole = asyncio.run(
         read_whole_body(pieces(sent), length, limit, pace, taker, may_have_trailers=may_have_trailers)
@@ -118,4 +124,4 @@ def test_a_stall_is_not_paid_for_by_what_came_before() -> None:
 
 
 def test_a_largest_body_always_has_room() -> None:
-    assert len(read([b"a" * 10_000, b""], 10_000, room=BodyBudget(10_000, 10_000))) == 10_000
+    assert len(read([b"a" * 10_000, b""], 10_000, room=make_budget(10_000, 10_000))) == 10_000

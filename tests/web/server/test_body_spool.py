@@ -12,14 +12,18 @@ import pytest
 from gateway.errors import GatewayError
 from gateway.store import ObjectFolder
 from gateway.store.object_folder import ArrivingFile
-from gateway.web.server import MinimumBodyRate, SpoolSettings
-from gateway.web.server.body_budget import BodyBudget, BodySender
+from gateway.web.server import SpoolSettings
+from gateway.web.server.body_budget import BodyBudget, BodySender, MinimumBodyRate
 from gateway.web.server.body_collector import BodyCollector, BodySpool
 from gateway.web.server.request_bodies import read_whole_body
 
-SENDER = BodySender("broker1", is_proved=True)
+SENDER = BodySender("party broker1", "broker1", is_proved=True)
 MEBI = 1024**2
 PATH = "/msh/ebms2"
+
+
+def make_budget(octets: int, largest: int) -> BodyBudget:
+    return BodyBudget(octets, largest, MinimumBodyRate(30.0, 1000), time.monotonic)
 
 
 async def pieces(sent: Sequence[bytes]) -> AsyncIterator[bytes]:
@@ -29,7 +33,8 @@ async def pieces(sent: Sequence[bytes]) -> AsyncIterator[bytes]:
 
 def make_spool(folder: Path, room: int = 10 * MEBI, largest: int = 10 * MEBI, reserve: int = 0) -> BodySpool:
     made = ObjectFolder(folder, reserve=reserve)
-    return BodySpool(SpoolSettings(made.open_arriving_file, frozenset({PATH}), MEBI, room), largest)
+    settings = SpoolSettings(made.open_arriving_file, frozenset({PATH}), MEBI, room)
+    return BodySpool(settings, largest, MinimumBodyRate(30.0, 1000), time.monotonic)
 
 
 def receive(taker: BodyCollector, sent: Sequence[bytes], length: int | None = None) -> bytes | None:
@@ -51,7 +56,7 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def test_a_large_body_is_in_a_file_and_memory_is_given_back(tmp_path: Path) -> None:
-    memory = BodyBudget(2 * MEBI, 2 * MEBI)
+    memory = make_budget(2 * MEBI, 2 * MEBI)
     spool = make_spool(tmp_path)
     sent = [bytes([number]) * (MEBI // 4) for number in range(20)]
     taker = spool.make_collector(5 * MEBI, memory.make_reservation(SENDER))
@@ -63,7 +68,7 @@ def test_a_large_body_is_in_a_file_and_memory_is_given_back(tmp_path: Path) -> N
 
 
 def test_a_small_body_stays_in_memory(tmp_path: Path) -> None:
-    taker = make_spool(tmp_path).make_collector(None, BodyBudget(MEBI, MEBI).make_reservation(SENDER))
+    taker = make_spool(tmp_path).make_collector(None, make_budget(MEBI, MEBI).make_reservation(SENDER))
     assert receive(taker, [b"small", b""]) == b"small"
     taker.close()
     assert list_files(tmp_path) == []
@@ -76,14 +81,14 @@ def test_what_is_cut_off_or_has_no_room_leaves_nothing(tmp_path: Path) -> None:
         (3, 5 * MEBI, "too much arrives at once"),
     ):
         spool = make_spool(tmp_path, room=room * MEBI, largest=3 * MEBI if room == 3 else 10 * MEBI)
-        memory = BodyBudget(4 * MEBI, 4 * MEBI)
+        memory = make_budget(4 * MEBI, 4 * MEBI)
         taker = spool.make_collector(length, memory.make_reservation(SENDER))
         with pytest.raises(GatewayError, match=words):
             receive(taker, sent, length)
         taker.close()
         assert list_files(tmp_path) == []
         memory.make_reservation(SENDER).reserve_octets(4 * MEBI)
-        other = BodyBudget(4 * MEBI, 4 * MEBI).make_reservation(SENDER)
+        other = make_budget(4 * MEBI, 4 * MEBI).make_reservation(SENDER)
         again = spool.make_collector(None, other)
         assert receive(again, [b"x" * MEBI, b"y" * MEBI, b""]) is None
         again.close()
@@ -91,7 +96,7 @@ def test_what_is_cut_off_or_has_no_room_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_disk_without_room_beside_the_reserve_takes_no_body(tmp_path: Path) -> None:
     spool = make_spool(tmp_path, reserve=2**60)
-    taker = spool.make_collector(5 * MEBI, BodyBudget(9 * MEBI, 9 * MEBI).make_reservation(SENDER))
+    taker = spool.make_collector(5 * MEBI, make_budget(9 * MEBI, 9 * MEBI).make_reservation(SENDER))
     with pytest.raises(GatewayError, match="GW806") as refused:
         receive(taker, [b"x" * MEBI] * 5, 5 * MEBI)
     assert refused.value.problem.codes.http == 503
@@ -119,8 +124,9 @@ def test_a_request_that_is_given_up_ends_after_its_writing(tmp_path: Path) -> No
         made.open_arriving_file().close()
         return SlowFile(tmp_path / "new")
 
-    spool = BodySpool(SpoolSettings(open_file, frozenset({PATH}), MEBI, 10 * MEBI), 10 * MEBI)
-    taker = spool.make_collector(None, BodyBudget(9 * MEBI, 9 * MEBI).make_reservation(SENDER))
+    settings = SpoolSettings(open_file, frozenset({PATH}), MEBI, 10 * MEBI)
+    spool = BodySpool(settings, 10 * MEBI, MinimumBodyRate(30.0, 1000), time.monotonic)
+    taker = spool.make_collector(None, make_budget(9 * MEBI, 9 * MEBI).make_reservation(SENDER))
 
     async def give_up() -> None:
         try:

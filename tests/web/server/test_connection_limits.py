@@ -162,9 +162,32 @@ def test_partners_make_room_for_the_quarter_of_strangers(server: Server) -> None
     assert sum(is_open(near) for _, near in partners[:8]) == 6, "the fullest networks make room"
 
 
+def test_of_networks_with_equally_many_the_idle_make_room(server: Server) -> None:
+    clock = Seconds()
+    connections = watched(clock, whole=16)
+    honest, near = server.connect("127.0.0.1")
+    connections.begin_request(honest)
+    idle = [server.connect(f"127.0.0.{number}") for number in range(2, 15)]
+    for peer, _ in idle:
+        connections.begin_request(peer)
+        connections.end_request(peer, None)
+    assert connections.close_excess_connections() == 2
+    assert is_open(near)
+
+
+def test_connections_of_our_own_proxies_take_no_room_from_a_partner(server: Server) -> None:
+    connections = watched(Seconds(), whole=16, exempt=("127.0.0.2",))
+    for _ in range(14):
+        server.connect("127.0.0.2")
+    partner, near = server.connect("127.0.0.9")
+    connections.begin_request(partner)
+    assert connections.close_excess_connections() == 0
+    assert is_open(near)
+
+
 def test_a_network_of_a_party_is_no_stranger(server: Server) -> None:
     connections = watched(Seconds(), whole=8)
-    connections.networks.remember_network("127.0.0.9")
+    connections.networks.remember_network("127.0.0.9", "broker1")
     honest, near = server.connect("127.0.0.9")
     connections.begin_request(honest)
     strangers = [server.connect(f"127.0.0.{number}") for number in range(2, 8)]

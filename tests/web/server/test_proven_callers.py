@@ -32,21 +32,29 @@ def test_few_callers_are_remembered() -> None:
     assert callers.find_caller({"authorization": "1"}) == "broker1"
 
 
-def test_a_network_is_proved_for_a_day() -> None:
+def test_a_network_is_that_of_a_party_for_a_day() -> None:
     now = 1000.0
     networks = ProvenNetworks(lambda: now)
-    assert not networks.is_proved("192.0.2.1")
-    networks.remember_network("192.0.2.1")
-    assert networks.is_proved("192.0.2.1")
-    assert not networks.is_proved("192.0.2.2")
+    assert networks.find_party("192.0.2.1") is None
+    networks.remember_network("192.0.2.1", "broker1")
+    assert networks.find_party("192.0.2.1") == "broker1"
+    assert networks.find_party("192.0.2.2") is None
     now += 24 * 3600 - 1
-    assert networks.is_proved("192.0.2.1")
+    networks.remember_network("192.0.2.2", "broker1")
+    networks.remember_network("192.0.2.2", "broker2")
     now += 1
-    assert not networks.is_proved("192.0.2.1")
+    assert networks.find_party("192.0.2.1") is None
+    assert networks.find_party("192.0.2.2") == "broker2"
 
 
-def test_the_newest_networks_are_remembered() -> None:
+def test_one_party_with_many_networks_takes_no_place_of_others() -> None:
     networks = ProvenNetworks(lambda: 0.0)
-    for number in (*range(10_000), 0, 10_000):
-        networks.remember_network(str(number))
-    assert [networks.is_proved(network) for network in ("0", "1", "10000")] == [True, False, True]
+    networks.remember_network("192.0.2.1", "broker1")
+    for number in range(10_100):
+        networks.remember_network(str(number), "broker2")
+    assert networks.find_party("192.0.2.1") == "broker1"
+    assert [networks.find_party(str(number)) for number in (9_999, 10_000)] == [None, "broker2"]
+    for number in range(10_000):
+        networks.remember_network(f"of {number}", f"party {number}")
+    assert networks.find_party("192.0.2.1") is None, "the oldest of all goes"
+    assert networks.find_party("of 0") == "party 0"
