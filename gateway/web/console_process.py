@@ -11,7 +11,13 @@ from flask import Flask
 from gateway.config import Settings
 from gateway.hub import RejectingComposer, build_hub
 from gateway.store import retry_until_stored
-from gateway.web.console import build_console, build_console_services, find_page_needs, get_console_url
+from gateway.web.console import (
+    RefusedRequestPages,
+    build_console,
+    build_console_services,
+    find_page_needs,
+    get_console_url,
+)
 from gateway.web.officers import build_officer_desk, keep_resuming_acts
 from gateway.web.server import RequestGate
 from gateway.web.server_settings import (
@@ -49,4 +55,6 @@ def load_console() -> RequestGate:
         return build_console(build_console_services(hub, settings, desk))
 
     application = retry_until_stored(build)
-    return build_gate(application, build_console_limits(settings, partial(find_page_needs, application)))
+    pages = RefusedRequestPages(application, settings.console.language)
+    limits = build_console_limits(settings, partial(find_page_needs, application))
+    return build_gate(application, limits, pages.make_rejection)

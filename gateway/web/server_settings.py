@@ -203,7 +203,7 @@ def begin_process() -> Settings:
 def build_gate(
     application: WsgiApplication,
     limits: RequestGateLimits,
-    make_rejection: Callable[[GatewayError], GateRejection] | None = None,
+    make_rejection: Callable[[GatewayError, Mapping[str, str]], GateRejection] | None = None,
 ) -> RequestGate:
     """Return the request gate around an application; report the process as ready."""
     gate = ExitingRequestGate(application, limits, make_rejection)

@@ -472,7 +472,7 @@ def make_problem_details(problem: GatewayError) -> ProblemDetails:
     )
 
 
-def make_gate_rejection(problem: GatewayError) -> GateRejection:
+def make_gate_rejection(problem: GatewayError, _fields: Mapping[str, str]) -> GateRejection:
     """Return the answer to a request that the gate refuses."""
     details = make_problem_details(problem)
     return GateRejection(details.status, PROBLEM_TYPE, details.model_dump_json(exclude_none=True).encode())

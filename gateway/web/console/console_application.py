@@ -27,6 +27,7 @@ from gateway.web.console.operations.status_pages import build_status_pages
 from gateway.web.console.page_formats import (
     LANGUAGES,
     add_page_formats,
+    choose_language,
     get_translations,
     show_word,
     translate,
@@ -192,7 +193,8 @@ def _end_request(running: RunningRequests) -> None:
 def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse | None:
     """Find visitor and language of a request; refuse it if it may be forged or its data cannot be stored."""
     g.visitor = None
-    g.language = _choose_language(services.settings.console.language)
+    fallback = services.settings.console.language
+    g.language = choose_language(request.cookies, request.accept_languages, fallback)
     check_path_texts(request)
     remove_invalid_date_headers(request)
     if request.path.startswith("/console/static/"):
@@ -223,13 +225,6 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
     if forgery is not None:
         abort(HTTPStatus.FORBIDDEN, forgery)
     return answer_ended_session() if visitor is None else None
-
-
-def _choose_language(fallback: str) -> str:
-    chosen = request.cookies.get("language", "")
-    if chosen in LANGUAGES:
-        return chosen
-    return request.accept_languages.best_match(list(LANGUAGES), fallback) or fallback
 
 
 def _answer_home() -> AnyResponse:

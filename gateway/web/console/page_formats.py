@@ -22,6 +22,7 @@ from babel.support import Translations
 from flask import Response, abort, g, request
 from jinja2 import Environment
 from markupsafe import Markup
+from werkzeug.datastructures import LanguageAccept
 
 from gateway.harmonize import MappingBundle
 from gateway.message_model import Body
@@ -130,6 +131,14 @@ def _format_octets(value: int) -> str:
 
 #: The languages, each with its own name.
 LANGUAGES: Final = {"en": "English", "ko": "한국어"}
+
+
+def choose_language(cookies: Mapping[str, str], accepted: LanguageAccept, fallback: str) -> str:
+    """Return the language of a page: that of the cookie, else the best one that a browser accepts."""
+    chosen = cookies.get("language", "")
+    if chosen in LANGUAGES:
+        return chosen
+    return accepted.best_match(list(LANGUAGES), fallback) or fallback
 
 
 @cache

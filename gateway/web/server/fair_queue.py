@@ -23,6 +23,8 @@ from gateway.wire import ReaderThreads
 QueuePath = tuple[str, ...]
 #: The first name of the path of a party or account that has proved who it is; the second one is its own.
 PROVEN: Final = "party"
+#: The first name of the path of a sender who has proved nothing; the second one is its network.
+STRANGER: Final = "stranger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,8 @@ class FairQueue:
     """The threads, and the order in which requests get them; for the event loop alone.
 
     `max_requests` limits the requests of one sender, waiting or being processed: of a party at one address,
-    or of an address whose party is not proven. `max_running` limits those of one proven party or account
-    that have a thread at the same time.
+    or of an address from which no party has proved itself. `max_running` limits those of one proven party or
+    account that have a thread at the same time.
     """
 
     def __init__(self, threads: int, max_requests: int, max_running: int | None = None) -> None:
@@ -99,8 +101,8 @@ class FairQueue:
 
         Raises GW807 if its sender has too many requests already.
         """
-        # The last name of others is a text of the request: a sender may state any number of them.
-        sender = queue_path if queue_path[0] == PROVEN else queue_path[:2]
+        # The last name is what the request states as its sender: a stranger may state any number of them.
+        sender = queue_path[:2] if queue_path[0] == STRANGER else queue_path
         if self._request_counts[sender] >= self._max_requests:
             raise GatewayError(
                 TOO_MANY_REQUESTS, f"{self._max_requests} requests of this sender are dealt with now"
@@ -123,6 +125,8 @@ class FairQueue:
     def _start_next_work(self) -> None:
         """Start waiting work while threads are free; count the running work of proven parties."""
         while self._free_threads and (work := self._waiting.take_next_work(self._may_run)) is not None:
+            if work.outcome.done():  # the client has gone
+                continue
             self._free_threads -= 1
             if work.queue_path[0] == PROVEN:
                 self._running[work.queue_path[:2]] += 1

@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,7 +22,7 @@ from gateway.errors import OUR_MISTAKE, TOO_SLOW, GatewayError, find_resource_pr
 from gateway.web.server.body_budget import BodyBudget, BodySender
 from gateway.web.server.body_collector import BodyCollector, BodySpool, SpooledBody
 from gateway.web.server.connection_limits import ConnectionTable, get_client_network
-from gateway.web.server.fair_queue import PROVEN, FairQueue
+from gateway.web.server.fair_queue import PROVEN, STRANGER, FairQueue
 from gateway.web.server.gate_limits import PageNeeds, RequestGateLimits, need_nothing
 from gateway.web.server.proven_callers import ProvenCallers, ProvenNetworks
 from gateway.web.server.request_bodies import (
@@ -83,8 +83,6 @@ _SWEEP: Final = 0.5
 _STATUS_THREADS: Final = 16
 #: Threads that hash passwords; the other requests for it wait without a thread.
 _PASSWORD_THREADS: Final = 2
-#: The group of senders who have not proved who they are.
-_STRANGER: Final = "stranger"
 #: How often a stream checks for something new, in seconds.
 _STREAM_PAUSE: Final = 0.5
 #: How often a waiting request checks for its answer, in seconds.
@@ -147,6 +145,17 @@ class _ArrivingBody:
             self._pieces = aiter(self._protocol)
         return anext(self._pieces)
 
+    async def await_while_connected(self, work: Coroutine[Any, Any, _HttpReply]) -> _HttpReply:
+        """Return the outcome of `work`; an empty reply, and no work, if the client goes before."""
+        working = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self._protocol.client_disconnect())
+        try:
+            await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return await working if working.done() else _HttpReply(HTTPStatus.SERVICE_UNAVAILABLE)
+        finally:
+            working.cancel()
+            gone.cancel()
+
     async def drop_rest(self) -> None:
         """Read the rest and forget it, until it ends or a limit is reached; only for the end of a connection.
 
@@ -173,13 +182,16 @@ class GateRejection:
 
 
 class RequestGate:
-    """An RSGI application around a WSGI application."""
+    """An RSGI application around a WSGI application.
+
+    `make_rejection` returns the answer to a request with these header fields that the gate refuses.
+    """
 
     def __init__(
         self,
         application: WsgiApplication,
         limits: RequestGateLimits,
-        make_rejection: Callable[[GatewayError], GateRejection] | None = None,
+        make_rejection: Callable[[GatewayError, Mapping[str, str]], GateRejection] | None = None,
     ) -> None:
         self._application = application
         self._make_rejection = make_rejection or _make_plain_rejection
@@ -232,11 +244,11 @@ class RequestGate:
         try:
             reply = await self._answer_request(scope, body, client_peer, party)
         except GatewayError as problem:
-            reply, is_refused = self._reject_request(problem), problem.problem is not TOO_SLOW
+            reply, is_refused = self._reject_request(problem, scope), problem.problem is not TOO_SLOW
         except Exception as mistake:  # the client gets an answer in any case
             _LOG.error("http: %s", type(mistake).__name__)
             _LOG.debug("http", exc_info=mistake)
-            reply = self._reject_request(find_resource_problem(mistake) or GatewayError(OUR_MISTAKE))
+            reply = self._reject_request(find_resource_problem(mistake) or GatewayError(OUR_MISTAKE), scope)
             is_refused = True
         finally:
             if reply.is_whole:
@@ -354,11 +366,12 @@ class RequestGate:
             environ = _make_request_environ(scope, head, client_peer, body)
             if head.path in limits.instant_paths:
                 return self._call_application(environ)
-            queue = self._choose_queue(head, page_needs)
+            queue = self._choose_queue(head.path, page_needs)
             # The last name only orders the requests of one party or network.
             last_name = network if sender_path[0] == PROVEN else _find_stated_sender(body)
-            reply: _HttpReply = await queue.run_queued(
-                (*sender_path, last_name), lambda: self._call_application(environ)
+            work = queue.run_queued((*sender_path, last_name), lambda: self._call_application(environ))
+            reply: _HttpReply = await (
+                arriving_body.await_while_connected(work) if page_needs.hashes_password else work
             )
             if reply.party is not None:
                 self._callers.remember_caller(head.fields, reply.party)
@@ -367,18 +380,18 @@ class RequestGate:
         finally:
             body_collector.close()
 
-    def _choose_queue(self, head: RequestHead, page_needs: PageNeeds) -> FairQueue:
+    def _choose_queue(self, path: str, page_needs: PageNeeds) -> FairQueue:
         """Return the queue for a request."""
         if page_needs.hashes_password:
             return self._password_queue
-        return self._status_queue if head.path in self._limits.status_paths else self._queue
+        return self._status_queue if path in self._limits.status_paths else self._queue
 
     def _find_sender_path(self, head: RequestHead, network: str, party: str | None) -> tuple[str, str]:
         """Return the group of a sender and its name in the group; `party` was proved on the connection."""
         caller = self._callers.find_caller(head.fields) or party
         if caller is not None:
             return PROVEN, caller
-        return "network" if self._networks.find_party(network) else _STRANGER, network
+        return "network" if self._networks.find_party(network) else STRANGER, network
 
     def _make_body_sender(self, sender_path: tuple[str, str], network: str) -> BodySender:
         """Return the sender of a body: octets are counted by address, and compared by party."""
@@ -425,12 +438,12 @@ class RequestGate:
             reply.headers = [*others, ("Retry-After", str(self._retry_after_policy.get_wait_seconds()))]
         return reply
 
-    def _reject_request(self, problem: GatewayError) -> _HttpReply:
+    def _reject_request(self, problem: GatewayError, scope: RsgiScope) -> _HttpReply:
         """Return the answer to a request that does not reach the application, in the form of the application.
 
         It closes the connection: the rest of the body would otherwise be read as a request.
         """
-        rejection = self._make_rejection(problem)
+        rejection = self._make_rejection(problem, dict(scope.headers.items()))
         headers = [("Content-Type", rejection.media_type), ("Connection", "close")]
         if rejection.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             headers.append(("Retry-After", _RETRY_AFTER))
@@ -481,7 +494,7 @@ def _make_request_environ(
     return environ
 
 
-def _make_plain_rejection(problem: GatewayError) -> GateRejection:
+def _make_plain_rejection(problem: GatewayError, _fields: Mapping[str, str]) -> GateRejection:
     """Return a plain answer: nothing is signed for an unknown sender."""
     text = f"{problem.problem.id} {problem.problem.title}: {problem.detail}"
     text += f" at {problem.location}\n" if problem.location else "\n"

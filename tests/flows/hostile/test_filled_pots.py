@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 
@@ -148,6 +149,27 @@ def test_guessed_passwords_take_no_thread_from_pages(house: House) -> None:
             pages += 1
         assert {each.result() for each in guesses} <= {401, 429}
     assert pages > 20, "a page waits for the passwords of others"
+
+
+@pytest.mark.long
+def test_passwords_of_those_who_have_gone_are_not_judged(house: House) -> None:
+    body = b"name=gone&password=not-the-password"
+    head = f"POST /console/sign-in HTTP/1.1\r\nHost: hub\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    before = count_attempts(house)
+    for number in range(60):
+        with socket.create_connection(
+            ("127.0.0.1", house.console_port), 20, (f"127.0.3.{number}", 0)
+        ) as gone:
+            gone.sendall(head.encode() + body)
+    assert house.ask_console("POST", "/console/sign-in", body) == 401
+    assert 1 <= count_attempts(house) - before < 30
+
+
+def count_attempts(house: House) -> int:
+    """Return how many attempts to sign in the hub has judged."""
+    with closing(sqlite3.connect(house.hub.home / "gateway.sqlite3")) as database:
+        return int(database.execute("SELECT count(*) FROM sign_ins").fetchone()[0])
 
 
 @pytest.mark.long

@@ -7,7 +7,8 @@ import ast
 import pytest
 
 from gateway.accounts import verify_password
-from gateway.web.console import find_page_needs
+from gateway.errors import NO_ROOM, TOO_LARGE, GatewayError
+from gateway.web.console import RefusedRequestPages, find_page_needs
 from gateway.web.console.page_needs import find_accepted_octets, verify_typed_password
 from gateway.web.server import PageNeeds
 from tests.kit.console import Console
@@ -52,7 +53,7 @@ def test_pages_that_take_files_say_how_large_their_forms_are(console: Console) -
         for rule in console.application.url_map.iter_rules()
         if find_accepted_octets(console.application.view_functions[rule.endpoint]) is not None
     ]
-    assert len(routes) >= 6
+    assert len(routes) >= 8
     for rule in routes:
         path = console.application.url_map.bind("").build(
             rule.endpoint, dict.fromkeys(rule.arguments, 1), method="POST"
@@ -60,6 +61,28 @@ def test_pages_that_take_files_say_how_large_their_forms_are(console: Console) -
         octets = find_page_needs(console.application, "POST", path).max_octets
         assert octets is not None
         assert octets > 1024**2, path
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "What to do"),
+        ({"accept-language": "ko-KR,ko;q=0.9,en;q=0.8"}, "조치 방법"),
+        ({"accept-language": "ko", "cookie": "a=b; language=en"}, "What to do"),
+        ({"accept-language": ";q=x,,*", "cookie": "language=xx; =;"}, "What to do"),
+    ],
+)
+def test_a_request_that_the_server_refuses_gets_a_page(
+    console: Console, fields: dict[str, str], text: str
+) -> None:
+    pages = RefusedRequestPages(console.application, "en")
+    for problem, status in ((NO_ROOM, 503), (TOO_LARGE, 413)):
+        rejection = pages.make_rejection(GatewayError(problem, "of one request", "body"), fields)
+        page = rejection.body.decode()
+        assert (rejection.status, rejection.media_type) == (status, "text/html; charset=utf-8")
+        assert problem.id in page
+        assert text in page
+        assert "of one request" not in page, "the page is kept for others"
 
 
 def test_a_page_hashes_no_password_in_the_threads_of_all_pages(console: Console) -> None:

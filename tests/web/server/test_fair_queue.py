@@ -114,6 +114,18 @@ def test_a_stranger_has_no_more_requests_by_stating_many_senders() -> None:
     assert played(play, most=2).order == ["mine", "mine", "other"]
 
 
+def test_work_whose_client_has_gone_gets_no_thread() -> None:
+    async def play(bench: Bench) -> None:
+        tasks = [bench.take(A, "first"), bench.take(A, "gone"), bench.take(A, "last")]
+        await asyncio.sleep(0)
+        tasks.pop(1).cancel()
+        await asyncio.sleep(0)
+        bench.gate.set()
+        await asyncio.gather(*tasks)
+
+    assert played(play).order == ["first", "last"]
+
+
 def test_a_mistake_is_the_askers_and_the_thread_goes_on() -> None:
     async def play(bench: Bench) -> None:
         bench.gate.set()

@@ -152,8 +152,11 @@ def test_a_client_that_goes_while_nobody_reads_is_let_go(terms: TerminatorSettin
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(1 << 16):
-        writer.write(data)
+    try:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+    finally:
+        writer.close()
 
 
 def test_a_slow_client_that_goes_on_taking_gets_everything(terms: TerminatorSettings) -> None:

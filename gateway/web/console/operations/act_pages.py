@@ -50,8 +50,11 @@ from gateway.web.console.page_guards import (
     store_flash_message,
     visitor,
 )
+from gateway.web.console.page_needs import accept_files
 
 pages: Final = Blueprint("acts", __name__)
+#: Octets of a form with an agreement, or with the archive of mappings.
+_ROOM_FOR_UPLOAD: Final = 16 * 1024**2
 
 
 def require_act_right(act: str) -> None:
@@ -305,6 +308,7 @@ def list_agreements(problem: str = "") -> str:
 
 
 @pages.post("/agreements")
+@accept_files(_ROOM_FOR_UPLOAD)
 @require_right(Right.ADMINISTER_TRUST)
 def upload_agreement() -> Response | tuple[str, int]:
     """Store a draft of the operator action `agreement load` from the uploaded file, then show the draft.
@@ -346,6 +350,7 @@ def show_mappings(problem: str = "") -> str:
 
 
 @pages.post("/mappings")
+@accept_files(_ROOM_FOR_UPLOAD)
 @require_right(Right.ADMINISTER_TRUST)
 def upload_mappings() -> Response | tuple[str, int]:
     """Store a draft of the operator action `map use` from the uploaded file, then show the draft.
