@@ -91,8 +91,8 @@ class HttpSettings(SettingsSection):
     # Bodies are read completely before they get a thread, so this, not the threads, limits their memory.
     arriving: Size = 256 * 1024**2
     """Octets of requests that one process holds. One address may use at most a quarter, all unknown addresses
-    half. Where that is reached, the largest unfinished request of the address that holds most gets status
-    503."""
+    half. Where that is reached, slow requests get status 503 first, those of the address that holds most
+    before others."""
     tls_certificate: Location | None = None
     """Certificate chain of the TLS server, as PEM. It is read again when the file changes."""
     tls_key: Secret | None = None
