@@ -256,7 +256,7 @@ class RequestGate:
         if reply.is_whole:
             protocol.response_bytes(reply.status, [*reply.headers, _NAMELESS], reply.body)
             if is_refused:
-                await self._drop_rest(scope, body, get_client_network(peer.address))
+                await self._drop_rest(scope, body, peer.address)
             return
         try:
             if reply.file is not None:
@@ -268,17 +268,17 @@ class RequestGate:
         finally:
             self._connections.end_request(peer, reply.party)
 
-    async def _drop_rest(self, scope: RsgiScope, body: _ArrivingBody, network: str) -> None:
+    async def _drop_rest(self, scope: RsgiScope, body: _ArrivingBody, address: str) -> None:
         """Read the octets that a refused client still sends, within limits.
 
         To close the connection earlier would reset it, and the client would lose the answer (RFC 9112 §9.6).
         Meanwhile the connection counts as idle, so it is closed before others. A client that waits until it
         is asked for the body (Expect) is not asked. One network gets a part of these readings.
         """
-        most = max(1, self._limits.connections.max_connections // _CONNECTIONS_PER_DROPPING)
-        is_full = self._droppings.total() >= most or self._droppings[network] >= max(
-            1, most // _NETWORKS_PER_DROPPING
-        )
+        limits, network = self._limits.connections, get_client_network(address)
+        most = max(1, limits.max_connections // _CONNECTIONS_PER_DROPPING)
+        most_of_network = most if address in limits.exempt else max(1, most // _NETWORKS_PER_DROPPING)
+        is_full = self._droppings.total() >= most or self._droppings[network] >= most_of_network
         is_asked_first = "expect" in scope.headers.keys()  # noqa: SIM118 - the server's headers are no mapping
         if is_full or (is_asked_first and not body.is_requested):
             return

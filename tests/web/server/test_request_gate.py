@@ -159,6 +159,46 @@ def test_of_a_refused_body_a_limited_rest_is_taken(pairs: Pairs, taken: int) -> 
     assert (body.status, body.taken) == (413, taken)
 
 
+class SilentBody(Protocol):
+    """A body that never comes."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.is_asked = False
+
+    def __aiter__(self) -> Any:
+        async def each() -> Any:
+            self.is_asked = True
+            await asyncio.sleep(60)
+            yield b""
+
+        return each()
+
+
+@pytest.mark.parametrize(("address", "most"), [("192.0.2.1", 3), ("192.0.2.99", 12)])
+def test_one_network_keeps_no_rest_of_others_from_being_taken(address: str, most: int) -> None:
+    """Of a hundred connections twelve may drop the rest of a body; a proxy of ours serves many networks."""
+
+    async def ask() -> list[bool]:
+        door, loop = RequestGate(lambda *_: [], BOUNDS), asyncio.get_running_loop()
+        door.__rsgi_init__(loop)
+        too_long = [("host", "hub"), ("content-length", "1001")]
+        bodies = [SilentBody() for _ in range(14)]
+        clients = [f"{address}:{number}" for number in range(1, 14)] + ["192.0.2.7:1"]
+        tasks = [
+            asyncio.ensure_future(door.__rsgi__(Scope(Fields(too_long), client=client), body))
+            for client, body in zip(clients, bodies, strict=True)
+        ]
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        door.__rsgi_del__(loop)
+        return [body.is_asked for body in bodies]
+
+    *mine, other = asyncio.run(ask())
+    assert (sum(mine), other) == (most, most < 12)
+
+
 def test_the_application_is_told_what_was_said() -> None:
     told: Environ = {}
 
