@@ -15,6 +15,7 @@ from werkzeug.test import Client
 from gateway.config import Settings
 from gateway.store import make_engine, write_transaction
 from gateway.web import hub_readiness
+from gateway.web.server import PageNeeds
 from gateway.web.server_settings import build_api_limits, build_console_limits
 from gateway.web.wsgi_application import build_wsgi_application
 from tests.kit.api import Api
@@ -178,7 +179,8 @@ def show(answer: object) -> tuple[int, str]:
 def test_status_has_threads_of_its_own() -> None:
     """Where those for other pages all wait for the database."""
     settings = Settings()
-    assert build_console_limits(settings).status_paths == {"/console/status"}
+    console_limits = build_console_limits(settings, lambda *_: PageNeeds())
+    assert console_limits.status_paths == {"/console/status"}
     assert build_api_limits(settings).status_paths == {"/api/v1/status"}
 
 

@@ -2,9 +2,9 @@
 
 Where a limit is reached, slow bodies make room, first the largest of the holder of most octets: who holds
 octets back cannot keep others out. Where none is slow, the newest bodies of a holder who has several and
-clearly more than the requester make room. Otherwise the requester is refused, so that bodies which have come
-far can be completed. Half of all is kept for those who have proved who they are, and a quarter for all
-others: neither strangers nor partners can take everything.
+clearly more than the requester make room, then bodies that began after that of the requester. So bodies which
+have come far are completed under load, and newcomers are refused. Half of all is kept for those who have
+proved who they are, and a quarter for all others: neither strangers nor partners can take everything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _SENDER_PARTS: Final = 4
 #: All unproved senders together may use this part of the budget, and the other part is kept for them.
 _UNPROVED_PARTS: Final = 2
 _UNPROVED_KEPT_PARTS: Final = 4
-#: A body is slow when so many seconds have passed without the octets that the slowest body must have then.
+#: A body that holds much must grow by this part of it in the same time.
+_GROWTH_PARTS: Final = 32
+#: A body is slow when it has not had, for this time, the octets that the slowest body must have in it.
 _SLOW_SECONDS: Final = 2.0
 #: A holder has clearly more than another one when it has this many times its octets.
 _CLEARLY_MORE: Final = 2
@@ -71,10 +73,12 @@ class BodyBudget:
         self._max_octets_per_sender: Final = max(max_body_octets, max_octets // _SENDER_PARTS)
         self._max_unproved_octets: Final = max(max_body_octets, max_octets // _UNPROVED_PARTS)
         self._kept_unproved_octets: Final = max_octets // _UNPROVED_KEPT_PARTS
+        self._max_proved_octets: Final = max(max_body_octets, max_octets - self._kept_unproved_octets)
         self._octets_per_period: Final = _SLOW_SECONDS * min_rate.octets / min_rate.seconds
         self._clock: Final = clock
         self._octets_by_sender: Counter[str] = Counter()
         self._octets_by_holder: Counter[str] = Counter()
+        self._reservation_count = 0
         self._reserved_octets = 0
         self._unproved_octets = 0
         # In the order in which they began.
@@ -82,7 +86,8 @@ class BodyBudget:
 
     def make_reservation(self, sender: BodySender) -> BodyReservation:
         """Return an empty reservation for one body of `sender`; the caller must release it."""
-        return BodyReservation(self, sender)
+        self._reservation_count += 1
+        return BodyReservation(self, sender, self._reservation_count)
 
     def begin_arrival(self, reservation: BodyReservation) -> None:
         """Record that the body of a reservation begins to arrive: it may be ended for others."""
@@ -111,7 +116,7 @@ class BodyBudget:
     def record_pace(self, reservation: BodyReservation, octets: int) -> None:
         """Record that further octets of a body have arrived."""
         reservation.octets_since_pace += octets
-        if reservation.octets_since_pace >= self._octets_per_period:
+        if reservation.octets_since_pace >= max(self._octets_per_period, reservation.octets // _GROWTH_PARTS):
             reservation.octets_since_pace = 0
             reservation.pace_met_at = self._clock()
 
@@ -145,7 +150,10 @@ class BodyBudget:
         """Yield for each limit of a sender the octets beyond it, and which bodies may end for it."""
         beyond_part = self._octets_by_sender[sender.name] - self._max_octets_per_sender
         yield beyond_part, lambda body: body.sender.name == sender.name
-        if not sender.is_proved:
+        if sender.is_proved:
+            proved_octets = self._reserved_octets - self._unproved_octets
+            yield proved_octets - self._max_proved_octets, lambda body: body.sender.is_proved
+        else:
             yield self._unproved_octets - self._max_unproved_octets, lambda body: not body.sender.is_proved
         beyond_all = self._reserved_octets - self._max_octets
         is_unproved_kept = self._unproved_octets <= self._kept_unproved_octets
@@ -174,21 +182,32 @@ class BodyBudget:
             for body in fast
             if bodies_by_holder[body.sender.holder] > 1 and octets_by_holder[body.sender.holder] > much
         ]
-        several.reverse()  # the newest first
+        several.reverse()  # the newest first, as those that began later
+        later = [
+            body
+            for body in fast
+            if body.number > requester.number and body.sender.is_proved <= requester.sender.is_proved
+        ]
+        later.reverse()
         several.sort(key=lambda body: (body.sender.is_proved, -octets_by_holder[body.sender.holder]))
+        ended: set[BodyReservation] = set()
         for body in several:
             if bodies_by_holder[body.sender.holder] > 1:
                 bodies_by_holder[body.sender.holder] -= 1
+                ended.add(body)
                 yield body
+        yield from (body for body in later if body not in ended)
 
 
 class BodyReservation:
     """The octets that one body holds, in memory or on the disk.
 
-    `pace_met_at` is when the body was last as fast as it must be, in seconds, or when it began.
+    `number` counts the bodies. `pace_met_at` is when the body was last as fast as it must be, in seconds, or
+    when it began.
     """
 
-    def __init__(self, budget: BodyBudget, sender: BodySender) -> None:
+    def __init__(self, budget: BodyBudget, sender: BodySender, number: int) -> None:
+        self.number: Final = number
         self._budget = budget
         self._give_up: Callable[[], None] | None = None
         self.sender: Final = sender

@@ -136,6 +136,8 @@ class BodyCollector:
             pieces, self._pieces = self._pieces, []
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         await self._write_pieces()
+        if self._is_given_up:
+            raise make_full_rejection()
         return self.file
 
     async def _write_pieces(self) -> None:

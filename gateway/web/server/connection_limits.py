@@ -13,7 +13,7 @@ import ipaddress
 import os
 import socket
 import stat
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from gateway.web.server.request_head import (
     parse_peer_name,
 )
 
-#: So many quarters of the connections remain when some are closed for others.
+#: The quarters of the connections that remain when some are closed for others.
 _KEPT_QUARTERS: Final = 3
 #: This part of the connections that remain is kept for unproved senders.
 _UNPROVED_KEPT_PARTS: Final = 4
@@ -160,17 +160,25 @@ class ConnectionTable:
             return set()
         proved: dict[str, list[PeerAddress]] = defaultdict(list)
         unproved: dict[str, list[PeerAddress]] = defaultdict(list)
-        for peer in _sort_idlest_first(connections, [*connections]):
-            if peer.address not in self.limits.exempt:
-                network = get_client_network(peer.address)
-                party = connections[peer].proven_party or self.networks.find_party(network)
+        counts: Counter[str] = Counter()
+        unproved_count = 0
+        may_close = _sort_idlest_first(connections, [*connections])
+        at_work = [peer for peer, each in connections.items() if each.state is _ConnectionState.WORKING]
+        for peer in (*may_close, *at_work):
+            if peer.address in self.limits.exempt:
+                continue
+            network = get_client_network(peer.address)
+            party = connections[peer].proven_party or self.networks.find_party(network)
+            counts[network] += 1
+            unproved_count += party is None
+            if connections[peer].state is not _ConnectionState.WORKING:
                 (unproved if party is None else proved)[network].append(peer)
-        kept = max_others * _KEPT_QUARTERS // 4
-        excess = others - kept
-        beyond_kept = max(0, sum(map(len, unproved.values())) - kept // _UNPROVED_KEPT_PARTS)
-        evicted = _remove_from_fullest(unproved, min(excess, beyond_kept))
-        evicted += _remove_from_fullest(proved, excess - len(evicted))
-        evicted += _remove_from_fullest(unproved, excess - len(evicted))
+        remaining = max_others * _KEPT_QUARTERS // 4
+        excess = others - remaining
+        beyond_kept = max(0, unproved_count - remaining // _UNPROVED_KEPT_PARTS)
+        evicted = _remove_from_fullest(unproved, counts, min(excess, beyond_kept))
+        evicted += _remove_from_fullest(proved, counts, excess - len(evicted))
+        evicted += _remove_from_fullest(unproved, counts, excess - len(evicted))
         return set(evicted)
 
 
@@ -185,20 +193,25 @@ def _sort_idlest_first(
     return may_go
 
 
-def _remove_from_fullest(peers_by_network: dict[str, list[PeerAddress]], count: int) -> list[PeerAddress]:
-    """Remove and return `count` peers (all where there are fewer), each the first one of the longest list.
+def _remove_from_fullest(
+    peers_by_network: dict[str, list[PeerAddress]], counts: Counter[str], number: int
+) -> list[PeerAddress]:
+    """Remove and return `number` peers, each of the network with most connections; all where there are fewer.
 
-    Of lists that are equally long the earlier one is chosen.
+    `counts` has the connections of each network, those at work, too. Of equal networks the earlier one is
+    chosen.
     """
-    networks = list(peers_by_network)
-    fullest = [(-len(peers_by_network[network]), order) for order, network in enumerate(networks)]
+    networks = [network for network, peers in peers_by_network.items() if peers]
+    fullest = [(-counts[network], order) for order, network in enumerate(networks)]
     heapify(fullest)
     removed: list[PeerAddress] = []
-    while fullest and len(removed) < count:
-        remaining, order = heappop(fullest)
-        removed.append(peers_by_network[networks[order]].pop(0))
-        if remaining + 1:
-            heappush(fullest, (remaining + 1, order))
+    while fullest and len(removed) < number:
+        _, order = heappop(fullest)
+        network = networks[order]
+        removed.append(peers_by_network[network].pop(0))
+        counts[network] -= 1
+        if peers_by_network[network]:
+            heappush(fullest, (-counts[network], order))
     return removed
 
 

@@ -27,11 +27,15 @@ PROVEN: Final = "party"
 STRANGER: Final = "stranger"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _QueuedWork:
     queue_path: QueuePath
     run_request: Callable[[], Any]
     outcome: asyncio.Future[Any]
+
+
+def _do_nothing() -> None:
+    """Stand for work that nobody waits for."""
 
 
 class _RoundRobinNode:
@@ -110,9 +114,13 @@ class FairQueue:
         self._request_counts[sender] += 1
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
-            self._waiting.put_work(queue_path, _QueuedWork(queue_path, run_request, future))
+            work = _QueuedWork(queue_path, run_request, future)
+            self._waiting.put_work(queue_path, work)
             self._start_next_work()
             return await future
+        except asyncio.CancelledError:  # the client has gone: its request is kept no longer
+            work.run_request = _do_nothing
+            raise
         finally:
             del future  # the future refers to the exception, whose traceback refers to this frame
             self._request_counts[sender] -= 1
@@ -130,15 +138,15 @@ class FairQueue:
             self._free_threads -= 1
             if work.queue_path[0] == PROVEN:
                 self._running[work.queue_path[:2]] += 1
-            self._threads.submit_work(partial(self._run_work, work))
+            self._threads.submit_work(partial(self._run_work, work, work.run_request))
 
-    def _run_work(self, work: _QueuedWork) -> None:
+    def _run_work(self, work: _QueuedWork, run_request: Callable[[], Any]) -> None:
         """Run the work in a thread."""
         # Neither result nor exception is bound to a name here: the exception's own traceback would keep
         # it alive.
         tell = work.outcome.get_loop().call_soon_threadsafe
         try:
-            tell(self._finish_work, work, work.run_request(), None)
+            tell(self._finish_work, work, run_request(), None)
         except Exception as exception:  # the waiting request gets the exception
             tell(self._finish_work, work, None, exception)
 

@@ -10,7 +10,7 @@ from gateway.web.server.body_budget import MinimumBodyRate
 from gateway.web.server.body_collector import SpoolSettings
 from gateway.web.server.connection_limits import ConnectionLimits
 
-#: The body limit of paths that receive no messages, where nothing else is set.
+#: The body limit of paths that receive no messages, where nothing else is set, and of forms with a password.
 _SMALL: Final = 64 * 1024
 
 
@@ -63,6 +63,8 @@ class RequestGateLimits:
 
     def find_max_octets(self, path: str, page_needs: PageNeeds) -> int:
         """Return how many octets the body of a request for a path may have."""
+        if page_needs.hashes_password:
+            return min(_SMALL, self.other_bodies)
         if page_needs.max_octets is not None:
             return min(page_needs.max_octets, self.max_upload_octets)
         return self.bodies.get(path.rstrip("/"), self.other_bodies)

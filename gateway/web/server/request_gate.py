@@ -22,7 +22,7 @@ from gateway.errors import OUR_MISTAKE, TOO_SLOW, GatewayError, find_resource_pr
 from gateway.web.server.body_budget import BodyBudget, BodySender
 from gateway.web.server.body_collector import BodyCollector, BodySpool, SpooledBody
 from gateway.web.server.connection_limits import ConnectionTable, get_client_network
-from gateway.web.server.fair_queue import PROVEN, STRANGER, FairQueue
+from gateway.web.server.fair_queue import PROVEN, STRANGER, FairQueue, QueuePath
 from gateway.web.server.gate_limits import PageNeeds, RequestGateLimits, need_nothing
 from gateway.web.server.proven_callers import ProvenCallers, ProvenNetworks
 from gateway.web.server.request_bodies import (
@@ -174,11 +174,12 @@ class _ArrivingBody:
 
 @dataclass(frozen=True, slots=True)
 class GateRejection:
-    """The answer to a request that the gate refuses: HTTP status, media type and body."""
+    """The answer to a request that the gate refuses: HTTP status, media type, body, and further headers."""
 
     status: int
     media_type: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class RequestGate:
@@ -386,14 +387,14 @@ class RequestGate:
             return self._password_queue
         return self._status_queue if path in self._limits.status_paths else self._queue
 
-    def _find_sender_path(self, head: RequestHead, network: str, party: str | None) -> tuple[str, str]:
+    def _find_sender_path(self, head: RequestHead, network: str, party: str | None) -> QueuePath:
         """Return the group of a sender and its name in the group; `party` was proved on the connection."""
         caller = self._callers.find_caller(head.fields) or party
         if caller is not None:
             return PROVEN, caller
         return "network" if self._networks.find_party(network) else STRANGER, network
 
-    def _make_body_sender(self, sender_path: tuple[str, str], network: str) -> BodySender:
+    def _make_body_sender(self, sender_path: QueuePath, network: str) -> BodySender:
         """Return the sender of a body: octets are counted by address, and compared by party."""
         group, name = sender_path
         party = name if group == PROVEN else self._networks.find_party(network)
@@ -444,7 +445,7 @@ class RequestGate:
         It closes the connection: the rest of the body would otherwise be read as a request.
         """
         rejection = self._make_rejection(problem, dict(scope.headers.items()))
-        headers = [("Content-Type", rejection.media_type), ("Connection", "close")]
+        headers = [("Content-Type", rejection.media_type), ("Connection", "close"), *rejection.headers]
         if rejection.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             headers.append(("Retry-After", _RETRY_AFTER))
         return _HttpReply(rejection.status, headers, rejection.body)

@@ -30,10 +30,10 @@ def stranger(number: int) -> BodySender:
 class Arrivals:
     """Bodies in a budget of 1,600 octets, with at most 100 octets in a body, and a clock."""
 
-    def __init__(self, stack: ExitStack, max_octets: int = 1600) -> None:
+    def __init__(self, stack: ExitStack, max_octets: int = 1600, max_body_octets: int = 100) -> None:
         self._stack = stack
         self.now = 0.0
-        self.budget = BodyBudget(max_octets, 100, RATE, lambda: self.now)
+        self.budget = BodyBudget(max_octets, max_body_octets, RATE, lambda: self.now)
         self.given_up: list[BodyReservation] = []
 
     def receive(self, sender: BodySender, octets: int, *, is_complete: bool = False) -> BodyReservation:
@@ -90,26 +90,26 @@ def test_a_body_that_keeps_its_pace_stays(arrivals: Arrivals) -> None:
     assert arrivals.is_refused(stranger(15), 100)
 
 
-def test_under_load_the_newcomer_is_refused_and_others_are_completed(arrivals: Arrivals) -> None:
-    """Each of 32 parties sends a body of 100 octets in pieces; there is room for 16."""
+def test_under_load_those_who_began_first_are_completed(arrivals: Arrivals) -> None:
+    """Each of 32 parties sends a body of 100 octets in pieces; there is room for 12 of parties."""
     bodies = [arrivals.receive(party(str(number)), 10) for number in range(32)]
     refused = set()
     for _ in range(9):
         arrivals.now += 0.1
-        for body in bodies:
-            if body not in refused:
+        for body in reversed(bodies):
+            if body not in refused and body not in arrivals.given_up:
                 try:
                     body.reserve_octets(10)
                 except RequestRejectedError:
                     refused.add(body)
                     body.release_all()
-    assert arrivals.given_up == []
-    assert sum(body.octets == 100 for body in bodies) == 16
+    assert [body.octets for body in bodies] == [100] * 12 + [0] * 20
+    assert arrivals.is_refused(party("late"), 10)
 
 
 def test_who_has_several_bodies_makes_room_for_who_has_few(arrivals: Arrivals) -> None:
     """One partner at many addresses does not keep another one out."""
-    mine = [arrivals.receive(party("broker1", f"203.0.113.{number}"), 100) for number in range(16)]
+    mine = [arrivals.receive(party("broker1", f"203.0.113.{number}"), 100) for number in range(12)]
     first = arrivals.receive(party("broker2"), 100)
     assert arrivals.given_up == [mine[-1]], "the newest"
     second = arrivals.receive(party("broker2"), 100)
@@ -141,17 +141,31 @@ def test_strangers_leave_half_to_those_who_proved_who_they_are(arrivals: Arrival
 
 
 def test_partners_leave_a_quarter_to_strangers(arrivals: Arrivals) -> None:
-    for number in range(16):
+    for number in range(12):
         arrivals.receive(party(str(number)), 100)
-    arrivals.now = 2.0
+    assert arrivals.is_refused(party("12"), 100)
     for number in range(4):
         assert not arrivals.is_refused(stranger(number), 100)
-    assert len(arrivals.given_up) == 4
-    arrivals.now = 4.0
-    assert not arrivals.is_refused(party("broker1"), 50)
-    assert arrivals.given_up[4].sender.is_proved, "of strangers no more than a quarter is left"
+    assert arrivals.is_refused(stranger(4), 100)
+    assert arrivals.given_up == []
+    arrivals.now = 2.0
     assert not arrivals.is_refused(stranger(4), 100)
-    assert not arrivals.given_up[5].sender.is_proved, "more than their quarter they have from strangers"
+    assert [body.sender.is_proved for body in arrivals.given_up] == [False]
+    assert not arrivals.is_refused(party("13"), 100)
+    assert [body.sender.is_proved for body in arrivals.given_up] == [False, True]
+
+
+def test_a_body_that_holds_much_must_grow() -> None:
+    """A trickle above the slowest pace does not hold much room for long."""
+    with ExitStack() as stack:
+        crowd = Arrivals(stack, max_octets=16_000, max_body_octets=4000)
+        bodies = [crowd.receive(stranger(number), 3900) for number in range(2)]
+        crowd.now = 1.9
+        bodies[0].record_pace(67)
+        bodies[1].record_pace(130)
+        crowd.now = 2.0
+        assert not crowd.is_refused(stranger(3), 300)
+        assert crowd.given_up == [bodies[0]]
 
 
 def test_what_strangers_hold_beyond_their_quarter_goes_before_that_of_partners(arrivals: Arrivals) -> None:
