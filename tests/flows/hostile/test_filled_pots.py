@@ -120,10 +120,12 @@ def test_forms_without_files_are_small(house: House) -> None:
     """A request that announces too much is refused before its body: the server closes the connection."""
     with ExitStack() as stack:
         for path, octets, is_refused in (
-            ("/console/sign-in", MIB + 1, True),
+            ("/console/sign-in", 64 * 1024 + 1, True),
+            ("/console/language", MIB + 1, True),
             ("/console/no-such-page", MIB + 1, True),
             (UPLOAD, 34 * MIB + 1, True),
-            ("/console/sign-in", MIB, False),
+            ("/console/sign-in", 64 * 1024, False),
+            ("/console/language", MIB, False),
             (UPLOAD, 34 * MIB, False),
         ):
             connection = house.hold_back(stack, house.console_port, path, octets, "127.0.0.9", sent=10)
