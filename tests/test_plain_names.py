@@ -68,7 +68,7 @@ GLOSSARY_WORDS = {
             "web/officers/application_view.py",
             "web/officers/officer_desk.py",
         ),
-        *("accounts/sign_in_proofs.py", "web/api/access_tokens.py"),
+        *("accounts/sign_in_proofs.py", "web/console/oidc_provider.py", "web/api/access_tokens.py"),
     },
     # registered at the hub before; an attack with a source; an envelope opened by its values
     "known": {

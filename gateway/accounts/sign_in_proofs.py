@@ -144,6 +144,20 @@ def is_session_over(times: SessionTimes, limits: SessionLimits, now: datetime) -
     )
 
 
+#: The most that the clocks of a provider and of the nodes may differ.
+_SKEW: Final = timedelta(seconds=60)
+#: How long a person who has authenticated may add a sign-in method without another proof.
+_MAX_AGE_OF_PROOF: Final = timedelta(minutes=5)
+
+
+def is_recent_proof(authenticated_at: datetime | None, now: datetime) -> bool:
+    """Return whether a person proved who they are within the last minutes; `authenticated_at`: when, if ever.
+
+    A time ahead of the clock, by more than clocks differ, proves nothing.
+    """
+    return authenticated_at is not None and -_SKEW <= now - authenticated_at <= _MAX_AGE_OF_PROOF
+
+
 #: Failures are counted over this time.
 FAILURE_WINDOW: Final = timedelta(minutes=15)
 _MAX_FAILURES_OF_PAIR: Final = 5
@@ -177,7 +191,6 @@ _MAX_TOKEN_CHARACTERS: Final = 64 * 1024
 _MAX_KEYS: Final = 1000
 #: Digits of a number of a key in base64: an RSA key of 8192 bits. Larger ones cost time at each token.
 _MAX_NUMBER_CHARACTERS: Final = 1366
-_SKEW: Final = timedelta(seconds=60)
 _MAX_TOKEN_AGE: Final = timedelta(minutes=10)
 #: Members of a key that are read (RFC 7517 section 4, RFC 7518 section 6, RFC 8037); `use` and `key_ops` are
 #: judged apart. Private members and certificates verify nothing here, and the library refuses a key for what
@@ -203,15 +216,26 @@ class ExpectedIdToken:
     now: datetime
 
 
-def verify_id_token(token: str, key_set: Mapping[str, Any], expected: ExpectedIdToken) -> str:
-    """Return the subject of an ID token that one of the keys (JWK Set) signed; raises IdTokenError."""
+@dataclass(frozen=True, slots=True)
+class VerifiedIdToken:
+    """The person of an ID token, and when the provider authenticated this person (claim `auth_time`).
+
+    The time is None where the token does not state it.
+    """
+
+    subject: str
+    authenticated_at: datetime | None
+
+
+def verify_id_token(token: str, key_set: Mapping[str, Any], expected: ExpectedIdToken) -> VerifiedIdToken:
+    """Return what an ID token says that one of the keys (JWK Set) signed; raises IdTokenError."""
     if len(token) > _MAX_TOKEN_CHARACTERS:
         raise IdTokenError("the token is too long")
     claims = _read_signed_claims(token, select_signing_keys(key_set))
     problem_found = _find_claim_problem(claims, expected)
     if problem_found:
         raise IdTokenError(problem_found)
-    return str(claims["sub"])
+    return VerifiedIdToken(str(claims["sub"]), _read_time(claims.get("auth_time")))
 
 
 def _read_signed_claims(token: str, keys: KeySetSerialization) -> Mapping[str, Any]:

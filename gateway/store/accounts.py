@@ -160,6 +160,7 @@ sessions = Table(
     make_required_column("seen_at", Instant),
     Column("ended_at", Instant),
     Column("notice", Text),
+    Column("authenticated_at", Instant),  # None where nothing shows when the person proved who they are
     UniqueConstraint("token_sha256"),
     Index("ix_sessions_account", "account_id", "created_at"),
     Index("ix_sessions_created_at", "created_at"),
@@ -180,6 +181,7 @@ class SessionRow(Protocol):
     seen_at: datetime
     ended_at: datetime | None
     notice: str | None
+    authenticated_at: datetime | None
 
 
 # Attempts to sign in, by the digest of the name: a password typed into the wrong field is not kept.

@@ -25,6 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
     delete,
     exists,
+    false,
     func,
     insert,
     or_,
@@ -47,7 +48,10 @@ from gateway.store.table_types import (
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session: its account, the organisation in which it acts, the method and network of the sign-in."""
+    """A session: its account, the organisation in which it acts, the method and network of the sign-in.
+
+    `authenticated_at` is when the person is known to have proved who they are; None if that is not known.
+    """
 
     token_sha256: str
     account_id: int
@@ -55,6 +59,7 @@ class NewSession:
     organisation: str
     method: str
     network: str
+    authenticated_at: datetime | None
 
 
 def insert_session(
@@ -323,6 +328,7 @@ oidc_sign_ins = Table(
     make_required_column("network", CODE_TEXT),
     make_required_column("expires_at", Instant),
     Column("kept_form", Text),  # the form from before the session ended, sealed with a secret of the browser
+    Column("reauthenticates", Boolean, nullable=False, server_default=false()),
     Index("ix_oidc_sign_ins_network", "network", "expires_at"),
     Index("ix_oidc_sign_ins_expires_at", "expires_at"),
 )
@@ -339,6 +345,7 @@ class OidcSignInRow(Protocol):
     network: str
     expires_at: datetime
     kept_form: str | None
+    reauthenticates: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +353,7 @@ class NewOidcSignIn:
     """A request to the provider: digests of state and browser, nonce, code verifier, the path to return to.
 
     `kept_form` is the form that was filled in before the session ended, sealed with a secret of the browser.
+    With `reauthenticates` the provider must authenticate a person anew who is signed in already.
     """
 
     state_sha256: str
@@ -356,6 +364,7 @@ class NewOidcSignIn:
     network: str
     expires_at: datetime
     kept_form: str | None = None
+    reauthenticates: bool = False
 
 
 def insert_oidc_sign_in(conn: Connection, sign_in: NewOidcSignIn) -> None:

@@ -1,5 +1,5 @@
 from .api_process import serve_api as serve_api
-from .console.oidc_provider import find_provider_problems as find_provider_problems
+from .console.oidc_findings import find_provider_problems as find_provider_problems
 from .console_process import serve_console as serve_console
 from .server.child_process import RestartLimit as RestartLimit
 from .server.child_process import announce_readiness as announce_readiness

@@ -41,7 +41,7 @@ def add_rows(engine: Engine, at: datetime, token: str) -> None:
         account = accounts.insert_account(conn, NewAccount("kim", "Kim", "t"), at) if kim is None else kim.id
         for good in (True, False):
             accounts.record_sign_in(conn, "kim", "192.0.2.1", good, at)
-        new = NewSession(token, account, "agency", "KPTA", "password", "192.0.2.1")
+        new = NewSession(token, account, "agency", "KPTA", "password", "192.0.2.1", at)
         number = sessions.insert_session(conn, new, at)
         later = at + timedelta(minutes=5)
         sessions.insert_challenge(conn, NewChallenge("register", token, "", later, number))

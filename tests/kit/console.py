@@ -18,7 +18,7 @@ from gateway.config import Settings
 from gateway.hub import Hub
 from gateway.store import NewAccount, accounts, parties, write_transaction
 from gateway.web.console import build_console, build_console_services, get_console_url
-from gateway.web.console.page_guards import begin_session
+from gateway.web.console.page_guards import Authentication, begin_session
 from gateway.web.officers import OfficerDesk, build_officer_desk
 
 PASSWORD = "correct horse battery staple"
@@ -108,7 +108,8 @@ class Console:
         with write_transaction(self.services.engine, "test") as conn:
             account = accounts.find_by_name(conn, name)
             assert account is not None
-            token = self.call(begin_session, conn, account.id, "password", "127.0.0.1")
+            authentication = Authentication("password", "127.0.0.1", self.services.clock())
+            token = self.call(begin_session, conn, account.id, authentication)
         assert token is not None
         browser = self.visit()
         browser.client.set_cookie("__Host-session", token, secure=True, samesite="Strict", httponly=True)

@@ -27,10 +27,15 @@ def make_key() -> RSAKey:
 
 
 class OpenIdProvider:
-    """One provider; `bend` changes the claims of the next token, `subject` is who signs in there."""
+    """One provider; `bend` changes the claims of the next token, `subject` is who signs in there.
+
+    Who has signed in there stays so: the next sign-in needs no credentials, unless it must be a new one.
+    """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self.clock = clock
+        #: When its person last typed the credentials.
+        self.authenticated_at: datetime | None = None
         self.client_id = CLIENT
         self.secret = SECRET
         #: How a client proves its secret here.
@@ -53,6 +58,8 @@ class OpenIdProvider:
         """Let the person sign in at once; return where the browser goes back to."""
         assert (asked["response_type"], asked["code_challenge_method"]) == ("code", "S256")
         assert (asked["client_id"], asked["scope"]) == (self.client_id, "openid")
+        if self.authenticated_at is None or asked.get("prompt") == "login" or asked.get("max_age") == "0":
+            self.authenticated_at = self.clock()
         code = f"code-{len(self.seen)}"
         self.codes[code] = asked
         said = {"code": code, "state": asked["state"], "iss": self.issuer}
@@ -71,7 +78,7 @@ class OpenIdProvider:
             or asked["redirect_uri"] != form["redirect_uri"]
         ):
             return 400, {"error": "invalid_grant"}
-        token = self.make_token(asked["nonce"])
+        token = self.make_token(asked["nonce"], states_time="max_age" in asked)
         return 200, {"access_token": "x", "token_type": "Bearer", "id_token": token}
 
     def is_client_proved(self, form: dict[str, str], authorization: str) -> bool:
@@ -88,10 +95,13 @@ class OpenIdProvider:
             )
         return "client_secret_post" in self.methods and shown == [self.client_id, self.secret]
 
-    def make_token(self, nonce: str) -> str:
+    def make_token(self, nonce: str, *, states_time: bool = False) -> str:
+        """Return an ID token; it states the time of the authentication where that was asked for."""
         now = int(self.clock().timestamp())
         claims = {"iss": self.issuer, "sub": self.subject, "aud": self.client_id, "nonce": nonce}
         claims |= {"iat": now, "exp": now + 300}
+        if states_time and self.authenticated_at is not None:
+            claims["auth_time"] = int(self.authenticated_at.timestamp())
         claims = {name: value for name, value in (claims | self.bend).items() if value is not None}
         key = self.signing or self.key
         if self.algorithm in ("none", "HS256"):

@@ -31,6 +31,7 @@ from gateway.store import (
 from gateway.web.console.kept_forms import answer_signed_in
 from gateway.web.console.page_formats import LANGUAGES, translate
 from gateway.web.console.page_guards import (
+    Authentication,
     begin_session,
     check_return_path,
     clear_session_cookie,
@@ -144,7 +145,8 @@ def change_password() -> Response | tuple[str, int]:
         accounts.set_password(conn, visitor.account, hashed, now)
         entry = AuditEntry(visitor.name, "account", "change_password", visitor.name)
         record_password_change(conn, entry, now)
-        token = begin_session(conn, visitor.account, visitor.method, get_network())
+        authentication = Authentication(visitor.method, get_network(), visitor.authenticated_at)
+        token = begin_session(conn, visitor.account, authentication)
     answer = redirect("/console/account")
     if token is not None:
         set_session_cookie(answer, token)

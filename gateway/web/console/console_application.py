@@ -221,7 +221,9 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
             request.max_content_length = accepted
     check_request_texts(request)
     normalize_form_texts(request)
-    forgery = find_forgery(request, visitor, origin)
+    # The page to sign in has no form token of a session that began in another window since it was shown.
+    is_sign_in = request.path.startswith("/console/sign-in")
+    forgery = find_forgery(request, None if is_sign_in else visitor, origin)
     if forgery is not None:
         abort(HTTPStatus.FORBIDDEN, forgery)
     return answer_ended_session() if visitor is None else None

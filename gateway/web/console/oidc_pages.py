@@ -7,12 +7,13 @@ from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import urlencode
 
-from flask import Blueprint, abort, g, make_response, redirect, render_template, request
+from flask import Blueprint, abort, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response
 
-from gateway.accounts import IdTokenError, digest_token, make_token
-from gateway.store import NewOidcSignIn, sessions, write_transaction
+from gateway.accounts import IdTokenError, VerifiedIdToken, digest_token, is_recent_proof, make_token
+from gateway.store import NewOidcSignIn, OidcSignInRow, sessions, write_transaction
 from gateway.web.console.kept_forms import (
     KeptForm,
     answer_kept_form,
@@ -28,6 +29,7 @@ from gateway.web.console.oidc_provider import (
 )
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import (
+    Authentication,
     ConsoleServices,
     check_return_path,
     get_network,
@@ -55,22 +57,32 @@ def build_oidc_pages(services: ConsoleServices) -> Blueprint:
         return pages
     provider = OidcProvider(oidc, f"{services.public_url}{_PATH}/return", services.clock)
 
-    pages.add_url_rule("", "begin_sign_in", partial(_answer_begin, provider), methods=["GET", "POST"])
+    pages.add_url_rule("", "show_sign_in", _answer_address)
+    pages.add_url_rule("", "begin_sign_in", partial(_answer_begin, provider), methods=["POST"])
     pages.add_url_rule("/return", "end_sign_in", partial(_answer_return, provider))
     return pages
 
 
+def _answer_address() -> Response:
+    """Lead a browser that opens the address of the form to the page with the form.
+
+    A page of another site can open addresses in a browser: so that stores nothing and begins no sign-in.
+    """
+    return_path = check_return_path(request.args.get("next", ""))
+    return redirect(f"/console/sign-in?{urlencode({'next': return_path})}")
+
+
 def _answer_begin(provider: OidcProvider) -> _Page:
-    """Store a new OpenID sign-in and redirect the browser to the provider.
+    """Store a new OpenID sign-in and lead the browser to the provider.
 
     The random state and a cookie bind the answer to this browser. Answers 429 if its network has too many.
     """
     state, nonce, verifier, browser = (make_token(services.random(_RANDOM)) for _ in range(4))
     now, kept_form = services.clock(), read_kept_form()
+    reauthenticates = "reauthenticate" in request.form
+    authorization_request = AuthorizationRequest(state, nonce, verifier, reauthenticates)
     try:
-        # A person who is signed in already comes here to prove who they are again.
-        again = g.visitor is not None
-        url = provider.build_authorization_url(AuthorizationRequest(state, nonce, verifier), again=again)
+        url = provider.build_authorization_url(authorization_request)
     except ProviderError as problem:
         return _answer_problem(problem, kept_form)
     new_sign_in = NewOidcSignIn(
@@ -78,19 +90,18 @@ def _answer_begin(provider: OidcProvider) -> _Page:
         browser_sha256=digest_token(browser),
         nonce=nonce,
         verifier=verifier,
-        return_path=check_return_path(request.values.get("next", "")),
+        return_path=check_return_path(request.form.get("next", "")),
         network=get_network(),
         expires_at=now + _LIFE,
         kept_form=seal_waiting_form(kept_form, browser),
+        reauthenticates=reauthenticates,
     )
     with write_transaction(services.engine, "console.openid") as conn:
         if sessions.count_waiting_oidc_sign_ins(conn, new_sign_in.network, now) >= _MOST_OPEN:
             abort(HTTPStatus.TOO_MANY_REQUESTS, translate("Too many attempts. Try again later."))
         sessions.insert_oidc_sign_in(conn, new_sign_in)
     # Browsers let no form redirect to another site: so a page of the console does it after the form.
-    answer: Response = redirect(url)
-    if request.method == "POST":
-        answer = make_response(render_template("openid_start.html", url=url))
+    answer = make_response(render_template("openid_start.html", url=url))
     seconds = int(_LIFE.total_seconds())  # bounded: a setting
     answer.set_cookie(_COOKIE, browser, max_age=seconds, secure=True, httponly=True, samesite="Lax", path="/")
     return answer
@@ -120,17 +131,37 @@ def _answer_return(provider: OidcProvider) -> _Page:
         return _render_refusal(translate("The provider has not signed you in."), kept_form)
     try:
         authorization_request = AuthorizationRequest(state, waiting_sign_in.nonce, waiting_sign_in.verifier)
-        subject = provider.redeem_code(code, authorization_request, network)
+        id_token = provider.redeem_code(code, authorization_request, network)
     except (IdTokenError, CodeRefusedError) as problem:
         record_failed_proof("openid", network)
         _LOG.warning("sign-in by OpenID refused: %s", problem)
         return _render_refusal(translate("The provider has not signed you in."), kept_form)
     except ProviderError as problem:
         return _answer_problem(problem, kept_form)
-    result = sign_in_with_subject(provider.issuer, subject, network)
-    if result.token is None:
-        return _render_refusal(translate("No account of this console belongs to this person."), kept_form)
-    return _finish_sign_in(result.token, waiting_sign_in.return_path, kept_form)
+    return _sign_in_with_token(provider.issuer, id_token, waiting_sign_in, kept_form)
+
+
+def _sign_in_with_token(
+    issuer: str, id_token: VerifiedIdToken, waiting_sign_in: OidcSignInRow, kept_form: KeptForm
+) -> _Page:
+    """Sign in the person of an ID token; refuse a token that does not show the proof that was asked for."""
+    # Any other sign-in may rest on the session that the provider keeps for the owner of the browser.
+    authenticated_at = id_token.authenticated_at if waiting_sign_in.reauthenticates else None
+    is_proof_missing = waiting_sign_in.reauthenticates and not is_recent_proof(
+        authenticated_at, services.clock()
+    )
+    authentication = Authentication("openid", get_network(), authenticated_at)
+    result = sign_in_with_subject(issuer, id_token.subject, authentication, may_enter=not is_proof_missing)
+    if result.token is not None:
+        return _finish_sign_in(result.token, waiting_sign_in.return_path, kept_form)
+    sentence = translate("No account of this console belongs to this person.")
+    if is_proof_missing:
+        _LOG.warning("sign-in by OpenID refused: the ID token shows no recent authentication (auth_time)")
+        sentence = translate(
+            "The provider does not show that it has just asked who you are. Sign in there with your "
+            "credentials. If it stays so, tell the operator that the claim auth_time is missing."
+        )
+    return _render_refusal(sentence, kept_form)
 
 
 def _finish_sign_in(token: str, path: str, kept_form: KeptForm) -> Response:

@@ -1,4 +1,4 @@
-"""The client of an OpenID Connect provider, by which people sign in, and its findings for `gateway check`."""
+"""The client of an OpenID Connect provider, by which people sign in."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from gateway.accounts import ExpectedIdToken, IdTokenError, select_signing_keys, verify_id_token
-from gateway.config import OidcSettings, Settings, mask_url
+from gateway.accounts import (
+    ExpectedIdToken,
+    IdTokenError,
+    VerifiedIdToken,
+    select_signing_keys,
+    verify_id_token,
+)
+from gateway.config import OidcSettings, mask_url
 from gateway.delivery import HttpAnswer, HttpClient, HttpLimits, require_identity_coding
-from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, UNREACHABLE, GatewayError
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.pki import make_client_context
-from gateway.web.console.page_guards import get_console_url
 
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _SOONEST: Final = timedelta(minutes=1)
@@ -57,11 +61,12 @@ class CodeRefusedError(ProviderError):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """The secrets of one sign-in: state, nonce and code verifier."""
+    """The secrets of one sign-in: state, nonce and code verifier; and whether it must authenticate anew."""
 
     state: str
     nonce: str
     verifier: str
+    reauthenticates: bool = False
 
 
 class OidcProvider:
@@ -93,6 +98,11 @@ class OidcProvider:
         self._read_secret()
         self._load_metadata()
 
+    def may_state_authentication_time(self) -> bool:
+        """Return False if the metadata of the provider list its claims, and `auth_time` is not among them."""
+        claims = self._load_metadata().get("claims_supported")
+        return not isinstance(claims, list) or "auth_time" in claims
+
     def _read_secret(self) -> str | None:
         """Return the client secret, None if the settings have none; raise GatewayError if it is not UTF-8."""
         secret = self.oidc.client_secret
@@ -103,10 +113,12 @@ class OidcProvider:
         except UnicodeDecodeError as problem:
             raise GatewayError(KEY_UNAVAILABLE, "the client secret is not UTF-8") from problem
 
-    def build_authorization_url(self, request: AuthorizationRequest, *, again: bool = False) -> str:
+    def build_authorization_url(self, request: AuthorizationRequest) -> str:
         """Return where the browser goes to sign in at the provider; raises ProviderError.
 
-        With `again` the provider asks for the credentials anew (OpenID Connect Core 3.1.2.1, prompt).
+        A request that reauthenticates asks the provider to authenticate the person now and to state the time
+        in the ID token (OpenID Connect Core 3.1.2.1, prompt and max_age). The browser may take this out of
+        the address: only the time in the token shows that it was done.
         """
         endpoint = str(self._load_metadata()["authorization_endpoint"])
         digest = hashlib.sha256(request.verifier.encode()).digest()
@@ -121,13 +133,13 @@ class OidcProvider:
                 # RFC 7636 section 4.2
                 "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
                 "code_challenge_method": "S256",
-                **({"prompt": "login"} if again else {}),
+                **({"prompt": "login", "max_age": "0"} if request.reauthenticates else {}),
             }
         )
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}"
 
-    def redeem_code(self, code: str, request: AuthorizationRequest, network: str) -> str:
-        """Return the subject that a code stands for, which came from a network.
+    def redeem_code(self, code: str, request: AuthorizationRequest, network: str) -> VerifiedIdToken:
+        """Return the verified ID token that a code stands for, which came from a network.
 
         Raises CodeRefusedError and IdTokenError where the code is not good, and ProviderError where the
         provider is not.
@@ -279,7 +291,7 @@ def _check_metadata(metadata: dict[str, Any], issuer: str) -> None:
     if metadata.get("issuer") != issuer:
         raise ProviderMismatchError("the metadata are of another issuer")
     for name in _NEEDED:
-        if not _is_protected_url(metadata.get(name)):
+        if not is_protected_url(metadata.get(name)):
             raise ProviderMismatchError(f"the metadata have no {name} with TLS")
 
 
@@ -318,7 +330,7 @@ def _select_secret_method(metadata: Mapping[str, Any]) -> str:
     raise ProviderMismatchError(f"{_METHODS} has neither {_BASIC} nor {_POST}")
 
 
-def _is_protected_url(url: Any) -> bool:
+def is_protected_url(url: Any) -> bool:
     """Return whether a plain URL has TLS, or leads to this machine."""
     if not isinstance(url, str) or not (url.isascii() and url.isprintable() and " " not in url):
         return False
@@ -329,54 +341,3 @@ def _is_protected_url(url: Any) -> bool:
         return False
     local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1")
     return plain and (parts.scheme == "https" or local)
-
-
-_SECTION = "console.oidc"
-
-
-def find_provider_problems(
-    settings: Settings, clock: Callable[[], datetime], warnings: list[str]
-) -> Iterator[GatewayError]:
-    """Yield the problems of the provider; add a warning when it cannot be reached now.
-
-    Yields nothing if the settings name no provider. The provider is called once, within
-    `console.oidc.time_out`. A provider that cannot be reached is only a warning, because it may be away for a
-    while.
-    """
-    oidc = settings.console.oidc
-    if oidc.issuer is None:
-        return
-    if not settings.console.enabled:
-        warnings.append(
-            f"{_SECTION}: the console is not served (console.enabled), so nobody signs in by OpenID"
-        )
-    if settings.console.public_url is None:
-        url = get_console_url(settings)
-        warnings.append(
-            f"{_SECTION}: console.public_url is not set: the provider sends everybody back to {url}"
-        )
-    if not _is_protected_url(oidc.issuer):
-        yield GatewayError(SETTINGS_WRONG, f"the issuer {oidc.issuer[:200]} has no TLS", f"{_SECTION}.issuer")
-        return
-    yield from _find_connection_problems(settings, clock, warnings)
-
-
-def _find_connection_problems(
-    settings: Settings, clock: Callable[[], datetime], warnings: list[str]
-) -> Iterator[GatewayError]:
-    """Yield the problems of the CA file, the issuer and the client secret in the settings.
-
-    If the provider cannot be reached, append a sentence to `warnings`.
-    """
-    oidc = settings.console.oidc
-    if oidc.ca is not None and not Path(oidc.ca).is_file():
-        yield GatewayError(SETTINGS_WRONG, f"there is no file {oidc.ca}", f"{_SECTION}.ca")
-        return
-    try:
-        OidcProvider(oidc, get_console_url(settings), clock).check_provider()
-    except ProviderMismatchError as problem:
-        yield GatewayError(SETTINGS_WRONG, f"{oidc.issuer}: {problem}", f"{_SECTION}.issuer")
-    except ProviderError as problem:
-        warnings.append(f"{UNREACHABLE.id} {_SECTION}.issuer: the OpenID provider is not reached: {problem}")
-    except GatewayError as problem:
-        yield GatewayError(problem.problem, problem.detail, f"{_SECTION}.client_secret")

@@ -158,6 +158,8 @@ class Visitor:
     form_token: str
     #: When the person signed in.
     signed_in_at: datetime
+    #: When the person is known to have proved who they are; None if that is not known.
+    authenticated_at: datetime | None
     #: Whether a sentence waits for the next page.
     has_flash_message: bool = False
 
@@ -201,11 +203,21 @@ def find_visitor(token: str | None, *, is_use: bool = True) -> Visitor | None:
         method=row.method,
         form_token=derive_form_token(token),
         signed_in_at=row.created_at,
+        authenticated_at=row.authenticated_at,
         has_flash_message=row.notice is not None,
     )
 
 
-def begin_session(conn: Connection, account: int, method: str, network: str) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """How a person signed in and from which network; and when they proved who they are, if that is known."""
+
+    method: str
+    network: str
+    authenticated_at: datetime | None
+
+
+def begin_session(conn: Connection, account: int, authentication: Authentication) -> str | None:
     """Store a session of an account in its first organisation; return its token.
 
     Returns None if the account has no usable role; roles in suspended parties cannot be used.
@@ -214,7 +226,8 @@ def begin_session(conn: Connection, account: int, method: str, network: str) -> 
     if not usable_roles:
         return None
     role = usable_roles[0]
-    return _store_session(conn, account, role.kind, role.organisation, method, network)
+    organisation = Organisation(OrganisationKind(role.kind), role.organisation)
+    return _store_session(conn, account, organisation, authentication)
 
 
 def switch_organisation(visitor: Visitor, organisation: Organisation, network: str) -> str | None:
@@ -227,9 +240,10 @@ def switch_organisation(visitor: Visitor, organisation: Organisation, network: s
         if not _read_roles(conn, visitor.account, organisation):
             return None
         sessions.end_session(conn, visitor.session, services.clock())
-        kind, code = organisation.kind.value, organisation.code
-        since = visitor.signed_in_at
-        return _store_session(conn, visitor.account, kind, code, visitor.method, network, since)
+        authentication = Authentication(visitor.method, network, visitor.authenticated_at)
+        return _store_session(
+            conn, visitor.account, organisation, authentication, signed_in_at=visitor.signed_in_at
+        )
 
 
 def end_visitor_session(visitor: Visitor) -> None:
@@ -241,15 +255,21 @@ def end_visitor_session(visitor: Visitor) -> None:
 def _store_session(
     conn: Connection,
     account: int,
-    kind: str,
-    code: str,
-    method: str,
-    network: str,
+    organisation: Organisation,
+    authentication: Authentication,
     signed_in_at: datetime | None = None,
 ) -> str:
-    """Store a session of an account in the organisation of this kind and code; return its token."""
+    """Store a session of an account in an organisation; return its token."""
     token, now = make_token(services.random(_TOKEN)), services.clock()
-    new = NewSession(digest_token(token), account, kind, code, method, network)
+    new = NewSession(
+        digest_token(token),
+        account,
+        organisation.kind.value,
+        organisation.code,
+        authentication.method,
+        authentication.network,
+        authentication.authenticated_at,
+    )
     sessions.end_oldest_sessions(conn, account, _MOST_SESSIONS - 1, now)
     sessions.insert_session(conn, new, now, signed_in_at)
     return token

@@ -20,19 +20,18 @@ from gateway.accounts import (
     PasskeyError,
     compute_sign_in_wait,
     is_hash_of_unnormalized_password,
+    is_recent_proof,
 )
 from gateway.errors import GatewayError
 from gateway.hub import record_password_rehash
 from gateway.pki import CertificateUse
 from gateway.store import AccountRow, AuditEntry, accounts, audit_log, read_transaction, write_transaction
 from gateway.web.console.page_formats import translate
-from gateway.web.console.page_guards import Visitor, begin_session, services
+from gateway.web.console.page_guards import Authentication, Visitor, begin_session, services
 from gateway.web.console.page_needs import hash_typed_password, verify_typed_password
 from gateway.web.console.passkey_challenges import finish_passkey_sign_in
 
 _LOG: Final = logging.getLogger(__name__)
-#: How long after a sign-in its person may add a sign-in method without a new proof.
-_FRESH: Final = timedelta(minutes=5)
 _SALT: Final = 16
 
 
@@ -46,9 +45,8 @@ class SignInResult:
 
 @dataclass(frozen=True, slots=True)
 class ReservedAttempt:
-    """An attempt to sign in from a network that counts as failed; or how long to wait for the next one."""
+    """An attempt to sign in that counts as failed; or how long to wait for the next one."""
 
-    network: str
     id: int = 0
     wait_time: timedelta | None = None
 
@@ -91,7 +89,8 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
             is_same = present is not None and present.password == account.password
             may_enter = right and is_same and account.status == "ACTIVE"
             owner = AccountOwner(account.id, account.name, may_enter)
-            token = _begin_account_session(conn, owner, "password", attempt)
+            authentication = Authentication("password", network, services.clock())
+            token = _begin_account_session(conn, owner, authentication, attempt)
             if token is not None and new_hash is not None:
                 accounts.replace_password_hash(conn, account.id, new_hash)
                 record_password_rehash(conn, account.name, services.clock())
@@ -108,7 +107,7 @@ def sign_in_with_passkey(answer: str, network: str) -> SignInResult:
         row = finish_passkey_sign_in(conn, answer)
         return AccountOwner(row.account_id, row.account, row.status == "ACTIVE")
 
-    return _sign_in_by_proof("passkey", network, find_owner)
+    return _sign_in_by_proof(Authentication("passkey", network, services.clock()), find_owner)
 
 
 def sign_in_with_certificate(sha256: str, network: str) -> SignInResult:
@@ -127,24 +126,30 @@ def sign_in_with_certificate(sha256: str, network: str) -> SignInResult:
     with read_transaction(services.engine) as conn:
         certificate_row = accounts.find_certificate(conn, sha256)
     is_valid = certificate_row is not None and _is_certificate_valid(certificate_row.der)
-    return _sign_in_by_proof("certificate", network, find_owner)
+    return _sign_in_by_proof(Authentication("certificate", network, services.clock()), find_owner)
 
 
-def sign_in_with_subject(issuer: str, subject: str, network: str) -> SignInResult:
-    """Sign in the person with the id `subject` at the OpenID provider `issuer`, and record the attempt."""
+def sign_in_with_subject(
+    issuer: str, subject: str, authentication: Authentication, *, may_enter: bool = True
+) -> SignInResult:
+    """Sign in the person with the id `subject` at the OpenID provider `issuer`, and record the attempt.
+
+    Without `may_enter` nobody is signed in: the attempt of this person is recorded as refused.
+    """
 
     def find_owner(conn: Connection) -> AccountOwner | None:
         row = accounts.find_by_subject(conn, issuer, subject)
-        return None if row is None else AccountOwner(row.id, row.name, row.status == "ACTIVE")
+        return None if row is None else AccountOwner(row.id, row.name, may_enter and row.status == "ACTIVE")
 
-    return _sign_in_by_proof("openid", network, find_owner)
+    return _sign_in_by_proof(authentication, find_owner)
 
 
 def _sign_in_by_proof(
-    method: str, network: str, find_owner: Callable[[Connection], AccountOwner | None]
+    authentication: Authentication, find_owner: Callable[[Connection], AccountOwner | None]
 ) -> SignInResult:
     """Sign in the owner of a proof that cannot be guessed; only the network is limited."""
-    attempt = _reserve_attempt(network, f"({method})", counts_name=False)
+    method = authentication.method
+    attempt = _reserve_attempt(authentication.network, f"({method})", counts_name=False)
     if attempt.wait_time is not None:
         return SignInResult(wait_time=attempt.wait_time)
     token = None
@@ -152,7 +157,7 @@ def _sign_in_by_proof(
         with write_transaction(services.engine, "console.sign_in") as conn:
             owner = find_owner(conn)
             if owner is not None:
-                token = _begin_account_session(conn, owner, method, attempt)
+                token = _begin_account_session(conn, owner, authentication, attempt)
     except PasskeyError as problem:
         _LOG.info("sign-in by passkey refused: %s", problem)
     return SignInResult(token=token)
@@ -193,8 +198,8 @@ def _reserve_attempt(network: str, name: str, *, counts_name: bool = True) -> Re
             )
         wait = compute_sign_in_wait(failed)
         if wait is not None:
-            return ReservedAttempt(network, wait_time=wait)
-        return ReservedAttempt(network, accounts.record_sign_in(conn, name, network, False, now))
+            return ReservedAttempt(wait_time=wait)
+        return ReservedAttempt(accounts.record_sign_in(conn, name, network, False, now))
 
 
 def _find_counted_period(now: datetime) -> tuple[datetime, datetime]:
@@ -207,17 +212,16 @@ def _find_counted_period(now: datetime) -> tuple[datetime, datetime]:
 
 
 def _begin_account_session(
-    conn: Connection, owner: AccountOwner, method: str, attempt: ReservedAttempt
+    conn: Connection, owner: AccountOwner, authentication: Authentication, attempt: ReservedAttempt
 ) -> str | None:
     """Begin a session if the account may enter; add a row to the audit log in any case."""
-    now = services.clock()
-    network = attempt.network
-    token = begin_session(conn, owner.account, method, network) if owner.may_enter else None
+    token = begin_session(conn, owner.account, authentication) if owner.may_enter else None
     if token is not None:
         accounts.confirm_sign_in(conn, attempt.id, owner.name)
     outcome = "done" if token else "refused"
+    method, network = authentication.method, authentication.network
     entry = AuditEntry(owner.name, "account", "sign_in", method, outcome, network)
-    audit_log.record_action(conn, entry, now)
+    audit_log.record_action(conn, entry, services.clock())
     return token
 
 
@@ -235,10 +239,11 @@ def _is_certificate_valid(der: bytes) -> bool:
 def needs_new_sign_in(visitor: Visitor, account: AccountRow | None) -> bool:
     """Return whether a person must sign in again before a sign-in method is added.
 
-    That is so for an account without a password, when the sign-in is some minutes old.
+    That is so for an account without a password, when nothing shows that its person proved who they are
+    within the last minutes.
     """
     has_password = account is not None and account.password is not None
-    return not has_password and services.clock() - visitor.signed_in_at > _FRESH
+    return not has_password and not is_recent_proof(visitor.authenticated_at, services.clock())
 
 
 def find_binding_problem(account: AccountRow) -> str | None:
@@ -253,7 +258,7 @@ def find_method_refusal(visitor: Visitor, password: str, network: str) -> str | 
     """Return a sentence on why a signed-in person may not add a sign-in method; None if it is allowed.
 
     A person who has only taken over a session must not add one. So the present password is required; for an
-    account without one, a sign-in within the last minutes, by any method of the account. Attempts are limited
+    account without one, a proof within the last minutes, by any method of the account. Attempts are limited
     as at the sign-in.
     """
     with read_transaction(services.engine) as conn:

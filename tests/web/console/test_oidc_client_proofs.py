@@ -57,7 +57,7 @@ def sign_in(settings: OidcSettings) -> str:
     request = AuthorizationRequest("state", "nonce", "verifier")
     place = requests.get(console.build_authorization_url(request), allow_redirects=False, timeout=60)
     code = parse_qs(urlsplit(place.headers["Location"]).query)["code"][0]
-    return console.redeem_code(code, request, "network")
+    return console.redeem_code(code, request, "network").subject
 
 
 @pytest.mark.parametrize("way", [BASIC, POST])

@@ -74,6 +74,26 @@ def test_an_answer_that_is_no_object_is_a_warning(provider: OpenIdProvider) -> N
     assert "status 404" in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("claims", "further_ways", "is_named"),
+    [
+        (["sub", "auth_time"], True, False),
+        (["sub", "name"], True, True),
+        (["sub", "name"], False, False),
+        ([], True, True),
+        (None, True, False),
+        ("sub", True, False),
+    ],
+)
+def test_a_provider_that_does_not_list_the_time_of_the_proof_is_a_warning(
+    provider: OpenIdProvider, claims: Any, further_ways: bool, is_named: bool
+) -> None:
+    provider.metadata = {"claims_supported": claims}
+    findings, warnings = look(provider.issuer, URL | {"further_ways": further_ways})
+    assert findings == []
+    assert [("auth_time" in warning) for warning in warnings] == [True] * is_named
+
+
 def test_what_the_settings_lack_is_named(provider: OpenIdProvider, tmp_path: Path) -> None:
     assert look("http://id.example.org")[0] == [("GW801", "console.oidc.issuer")]
     assert look(provider.issuer, ca=str(tmp_path / "none.pem"))[0] == [("GW801", "console.oidc.ca")]

@@ -11,14 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
-from html import unescape
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
 from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
@@ -31,11 +29,11 @@ from tests.kit.console import PASSWORD, Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.house import START as NOW
 from tests.kit.long_texts import make_text_of_octets
-from tests.kit.openid_provider import CLIENT, SECRET, OpenIdProvider, serve_provider
+from tests.kit.openid_provider import CLIENT, OpenIdProvider, serve_provider
+from tests.kit.openid_visits import SIGN_IN, add_console, bind_account, come_back, go_to_provider
 from tests.kit.story import Story
 
 AGENCY = ("agency", "KPTA")
-START = "/console/sign-in/openid"
 
 
 @pytest.fixture
@@ -46,32 +44,12 @@ def provider(story: Story) -> Iterator[OpenIdProvider]:
 
 @pytest.fixture
 def console(story: Story, provider: OpenIdProvider, tmp_path: Path) -> Console:
-    secret = tmp_path / "secret"
-    secret.write_text(SECRET + "\n")
-    wanted = {"issuer": provider.issuer, "client_id": CLIENT, "client_secret": {"file": str(secret)}}
-    console = Console(story.house.hub, console={"oidc": wanted | {"label": "Ministry"}})
-    bind(console, console.add_account("kim", AGENCY, "officer"), provider)
-    return console
-
-
-def bind(console: Console, account: int, provider: OpenIdProvider) -> None:
-    with write_transaction(console.services.engine, "test") as conn:
-        values = {"oidc_issuer": provider.issuer, "oidc_subject": provider.subject}
-        accounts.update_account(conn, account, **values)
-
-
-def go_there(browser: Browser, **asked: str) -> str:
-    """Follow the browser to the provider and back; return the path it comes back to."""
-    begun = browser.get(START, query_string=asked)
-    assert begun.status_code == 302, begun.text
-    back = requests.get(begun.location, allow_redirects=False, timeout=60).headers["Location"]
-    assert back.startswith("http://localhost:8081/console/sign-in/openid/return?")
-    return back.removeprefix("http://localhost:8081")
+    return add_console(story, provider, tmp_path)
 
 
 def sign_in(console: Console, **asked: str) -> tuple[Browser, TestResponse]:
     browser = console.visit()
-    return browser, browser.get(go_there(browser, **asked))
+    return browser, browser.get(go_to_provider(browser, **asked))
 
 
 @pytest.mark.long
@@ -96,32 +74,13 @@ def test_a_bound_person_enters(console: Console, provider: OpenIdProvider) -> No
 @BOTH
 def test_a_person_is_found_by_the_longest_subject_alone(console: Console, provider: OpenIdProvider) -> None:
     provider.subject = make_text_of_octets(512)
-    bind(console, 1, provider)
+    bind_account(console, 1, provider)
     assert sign_in(console)[1].status_code == 200
     provider.subject = make_text_of_octets(513)
     _, answer = sign_in(console)
     assert 400 <= answer.status_code < 500
     with read_transaction(console.services.engine) as conn:
         assert [one.method for one in sessions.list_sessions(conn, 1)] == ["openid"]
-
-
-@pytest.mark.long
-def test_a_bound_person_sets_a_password_only_after_a_new_sign_in(
-    console: Console, provider: OpenIdProvider
-) -> None:
-    with write_transaction(console.services.engine, "test") as conn:
-        accounts.update_account(conn, 1, password=None)
-    browser, _ = sign_in(console)
-    console.services.hub.clock.now += timedelta(minutes=6)  # type: ignore[attr-defined]
-    page = browser.get("/console/account").text
-    assert f'href="{START}?next=/console/account"' in page
-    new = {"old": "", "new": "another long sentence"}
-    assert browser.post("/console/account/password", **new).status_code == 422
-    assert "prompt=login" in browser.get(START).location
-    assert "prompt" not in console.visit().get(START).location
-    assert browser.get(go_there(browser, next="/console/account")).status_code == 200
-    assert 'name="new"' in browser.get("/console/account").text
-    assert browser.post("/console/account/password", **new).status_code == 302
 
 
 @pytest.mark.parametrize("how", ["unbound", "suspended", "without roles", "of another issuer"])
@@ -175,11 +134,11 @@ def test_tokens_that_do_not_verify_keep_no_addresses_of_the_provider(
 
 def test_an_answer_is_good_once_and_in_the_browser_that_asked(console: Console) -> None:
     browser = console.visit()
-    path = go_there(browser)
+    path = go_to_provider(browser)
     stranger = console.visit()
     assert "no sign-in of this browser" in stranger.get(path).text
     assert browser.get(path).status_code == 401, "the stranger has used it up"
-    path = go_there(browser)
+    path = go_to_provider(browser)
     assert browser.get(path).status_code == 200
     assert browser.get(path).status_code == 401
 
@@ -192,34 +151,14 @@ def type_late(console: Console, provider: OpenIdProvider) -> tuple[Browser, str]
     """Send a form whose session has ended; return the browser, and the form as the page to sign in has it."""
     han = console.add_account("han", ("party", "broker1"), "filer")
     provider.subject = "han"
-    bind(console, han, provider)
+    bind_account(console, han, provider)
     browser = console.enter("han")
     browser.get("/console/submissions/new")
     console.services.hub.clock.now += timedelta(minutes=31)  # type: ignore[attr-defined]
     page = browser.post("/console/submissions/new", **TYPED).text
-    assert f'<form method="post" action="{START}"' in page
+    assert f'<form method="post" action="{SIGN_IN}"' in page
     (kept,) = set(KEPT.findall(page))
     return browser, kept
-
-
-def go_with_form(browser: Browser, kept: str) -> str:
-    """Press the button of the provider; return the path to which the browser comes back."""
-    begun = browser.post(START, kept=kept, next="/console/")
-    assert begun.status_code == 200, "no form leads to another site"
-    found = re.search(r'content="0; url=([^"]+)"', begun.text)
-    assert found is not None
-    back = requests.get(unescape(found[1]), allow_redirects=False, timeout=60).headers["Location"]
-    return str(back).removeprefix("http://localhost:8081")
-
-
-def come_back(browser: Browser, path: str) -> TestResponse:
-    """Return from the provider as a browser does: the strict cookie of the session stays away."""
-    cookie = browser.client.get_cookie("__Host-session")
-    browser.client.delete_cookie("__Host-session")
-    answer = browser.get(path)
-    if cookie is not None and browser.client.get_cookie("__Host-session") is None:
-        browser.client.set_cookie("__Host-session", cookie.value, secure=True)
-    return answer
 
 
 def read_waiting_form(console: Console) -> str | None:
@@ -233,7 +172,7 @@ def read_waiting_form(console: Console) -> str | None:
 @pytest.mark.long
 def test_what_was_typed_is_there_after_signing_in_again(console: Console, provider: OpenIdProvider) -> None:
     browser, kept = type_late(console, provider)
-    path = go_with_form(browser, kept)
+    path = go_to_provider(browser, kept=kept)
     ended = browser.client.get_cookie("__Host-session")
     sealed = read_waiting_form(console)
     assert ended is not None
@@ -258,13 +197,13 @@ def test_what_was_typed_is_not_lost_where_the_provider_refuses(
     console: Console, provider: OpenIdProvider
 ) -> None:
     browser, kept = type_late(console, provider)
-    refused = come_back(browser, go_with_form(browser, kept).replace("code=", "error="))
+    refused = come_back(browser, go_to_provider(browser, kept=kept).replace("code=", "error="))
     assert (refused.status_code, set(KEPT.findall(refused.text))) == (401, {kept})
     provider.bend = {"nonce": "another"}
-    assert set(KEPT.findall(come_back(browser, go_with_form(browser, kept)).text)) == {kept}
+    assert set(KEPT.findall(come_back(browser, go_to_provider(browser, kept=kept)).text)) == {kept}
     provider.bend = {}
     provider.subject = "nobody here"
-    assert set(KEPT.findall(come_back(browser, go_with_form(browser, kept)).text)) == {kept}
+    assert set(KEPT.findall(come_back(browser, go_to_provider(browser, kept=kept)).text)) == {kept}
     again = browser.post("/console/sign-in", name="han", password=PASSWORD, kept=kept)
     assert "typed for an hour" in again.text
 
@@ -276,10 +215,10 @@ def test_what_was_typed_by_openid_is_for_the_same_account_and_browser_alone(
     browser, kept = type_late(console, provider)
     if how == "another person":
         provider.subject = "lee"
-        bind(console, console.add_account("lee", ("party", "broker1"), "filer"), provider)
+        bind_account(console, console.add_account("lee", ("party", "broker1"), "filer"), provider)
     if how == "another browser":
         browser = console.visit()
-    path = go_with_form(browser, "x" * 4000 if how == "made up" else kept)
+    path = go_to_provider(browser, kept="x" * 4000 if how == "made up" else kept)
     assert (read_waiting_form(console) is None) == (how != "another person"), "strangers store nothing"
     page = come_back(browser, path)
     assert (page.status_code, 'content="0; url=/console/"' in page.text) == (200, True)
@@ -289,21 +228,21 @@ def test_what_was_typed_by_openid_is_for_the_same_account_and_browser_alone(
 @pytest.mark.parametrize("how", ["late", "another state", "no state", "no code", "another issuer"])
 def test_an_answer_that_was_not_asked_for_is_refused(console: Console, how: str) -> None:
     browser = console.visit()
-    path = go_there(browser)
+    path = go_to_provider(browser)
     said = {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
     if how == "late":
         console.services.hub.clock.now += timedelta(minutes=10)  # type: ignore[attr-defined]
     said |= {"another state": {"state": "x"}, "another issuer": {"iss": "https://evil.example"}}.get(how, {})
     said.pop({"no state": "state", "no code": "code"}.get(how, ""), None)
-    assert browser.get(f"{START}/return", query_string=said).status_code == 401
+    assert browser.get(f"{SIGN_IN}/return", query_string=said).status_code == 401
 
 
 def test_a_code_of_another_sign_in_is_refused(console: Console) -> None:
     """The verifier of one browser does not fit the code of another."""
     browser, other = console.visit(), console.visit()
-    code = parse_qs(urlsplit(go_there(other)).query)["code"][0]
-    said = {name: values[0] for name, values in parse_qs(urlsplit(go_there(browser)).query).items()}
-    answer = browser.get(f"{START}/return", query_string=said | {"code": code})
+    code = parse_qs(urlsplit(go_to_provider(other)).query)["code"][0]
+    said = {name: values[0] for name, values in parse_qs(urlsplit(go_to_provider(browser)).query).items()}
+    answer = browser.get(f"{SIGN_IN}/return", query_string=said | {"code": code})
     assert answer.status_code == 401
     assert "The provider has not signed you in." in answer.text
 
@@ -322,18 +261,18 @@ def test_metadata_that_lead_elsewhere_are_refused(
     console: Console, provider: OpenIdProvider, metadata: dict[str, Any]
 ) -> None:
     provider.metadata = metadata
-    assert console.visit().get(START).status_code == 503
+    assert console.visit().post(SIGN_IN).status_code == 503
 
 
 def test_a_provider_that_is_away_is_said(console: Console, provider: OpenIdProvider) -> None:
     provider.metadata = {"jwks_uri": f"{provider.issuer}/nothing"}
-    assert "cannot be reached" in console.visit().get(START).text
+    assert "cannot be reached" in console.visit().post(SIGN_IN).text
 
 
 def test_a_provider_that_fails_is_left_alone_for_a_while(console: Console, provider: OpenIdProvider) -> None:
     provider.metadata = {"issuer": "https://evil.example"}
     for _ in range(3):
-        assert console.visit().get(START).status_code == 503
+        assert console.visit().post(SIGN_IN).status_code == 503
     assert len(provider.seen) == 1
     provider.metadata = {}
     console.services.hub.clock.now += timedelta(seconds=30)  # type: ignore[attr-defined]
@@ -375,9 +314,9 @@ def test_sign_ins_of_a_network_are_limited_and_removed(console: Console) -> None
                 str(number), "b", "n", "v", "/", "127.0.0.1", now + timedelta(minutes=1)
             )
             sessions.insert_oidc_sign_in(conn, row)
-    assert console.visit().get(START).status_code == 429
+    assert console.visit().post(SIGN_IN).status_code == 429
     console.services.hub.clock.now += timedelta(minutes=1)  # type: ignore[attr-defined]
-    assert console.visit().get(START).status_code == 302
+    assert console.visit().post(SIGN_IN).status_code == 200
     with write_transaction(console.services.engine, "test") as conn:
         assert sessions.remove_expired_oidc_sign_ins(conn, console.services.clock()) == 100
 
@@ -386,7 +325,7 @@ def test_sign_ins_of_a_network_are_limited_and_removed(console: Console) -> None
 def test_without_a_provider_there_is_no_such_page(story: Story) -> None:
     console = Console(story.house.hub)
     assert "openid" not in console.visit().get("/console/sign-in").text
-    assert console.visit().get(START).status_code == 404
+    assert console.visit().post(SIGN_IN).status_code == 404
 
 
 METADATA = "/.well-known/openid-configuration"
@@ -468,7 +407,7 @@ BAD_KEYS: list[Any] = [
 def test_keys_that_cannot_be_read_are_not_kept(console: Console, provider: OpenIdProvider) -> None:
     for bad in BAD_KEYS:
         provider.answers = {"/keys": answer_with(json.dumps(bad).encode())}
-        answer = console.visit().get(START)
+        answer = console.visit().post(SIGN_IN)
         assert (answer.status_code, "gives no good answer" in answer.text) == (503, True), bad
         # The next attempt asks again, and finds the keys mended.
         provider.answers = {}
@@ -504,13 +443,13 @@ BAD_METADATA: list[dict[str, Any]] = [
 def test_addresses_that_are_none_are_refused(console: Console, provider: OpenIdProvider) -> None:
     for metadata in BAD_METADATA:
         provider.metadata = metadata
-        assert console.visit().get(START).status_code == 503, metadata
+        assert console.visit().post(SIGN_IN).status_code == 503, metadata
         console.services.hub.clock.now += timedelta(seconds=30)  # type: ignore[attr-defined]
 
 
 def test_made_up_codes_count_for_their_network_alone(console: Console, provider: OpenIdProvider) -> None:
     def make_up(browser: Browser) -> int:
-        path = go_there(browser)
+        path = go_to_provider(browser)
         return browser.get(re.sub("code=[^&]*", "code=made-up", path)).status_code
 
     attacker = console.visit()
@@ -521,11 +460,11 @@ def test_made_up_codes_count_for_their_network_alone(console: Console, provider:
     assert provider.seen.count("/token") == asked, "the provider is not asked for a network that must wait"
     honest = console.visit()
     honest.client.environ_base["REMOTE_ADDR"] = "192.0.2.77"
-    assert honest.get(go_there(honest)).status_code == 200
+    assert honest.get(go_to_provider(honest)).status_code == 200
     # A return that no browser has begun counts for nobody.
     for _ in range(60):
-        assert honest.get(f"{START}/return", query_string={"state": "x", "code": "y"}).status_code == 401
-    assert honest.get(go_there(honest)).status_code == 200
+        assert honest.get(f"{SIGN_IN}/return", query_string={"state": "x", "code": "y"}).status_code == 401
+    assert honest.get(go_to_provider(honest)).status_code == 200
 
 
 @pytest.mark.long

@@ -43,6 +43,7 @@ from gateway.web.console.page_formats import (
     translate,
 )
 from gateway.web.console.page_guards import (
+    Authentication,
     begin_session,
     get_network,
     require_right,
@@ -391,4 +392,4 @@ def _store_password(token: str, hashed: str) -> str | None:
         entry = AuditEntry(account.name, "account", "change_password", account.name, remote=network)
         record_password_change(conn, entry, now)
         accounts.record_sign_in(conn, account.name, network, is_successful=True, at=now)
-        return begin_session(conn, account.id, "password", network)
+        return begin_session(conn, account.id, Authentication("password", network, now))
