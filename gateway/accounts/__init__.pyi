@@ -30,6 +30,7 @@ from .sign_in_proofs import MAX_SUBJECT_OCTETS as MAX_SUBJECT_OCTETS
 from .sign_in_proofs import ExpectedIdToken as ExpectedIdToken
 from .sign_in_proofs import FailedSignIns as FailedSignIns
 from .sign_in_proofs import IdTokenError as IdTokenError
+from .sign_in_proofs import ProofFault as ProofFault
 from .sign_in_proofs import SessionLimits as SessionLimits
 from .sign_in_proofs import SessionTimes as SessionTimes
 from .sign_in_proofs import VerifiedIdToken as VerifiedIdToken
@@ -37,6 +38,7 @@ from .sign_in_proofs import compute_sign_in_wait as compute_sign_in_wait
 from .sign_in_proofs import derive_form_token as derive_form_token
 from .sign_in_proofs import digest_token as digest_token
 from .sign_in_proofs import find_password_problem as find_password_problem
+from .sign_in_proofs import find_proof_fault as find_proof_fault
 from .sign_in_proofs import hash_password as hash_password
 from .sign_in_proofs import is_hash_of_unnormalized_password as is_hash_of_unnormalized_password
 from .sign_in_proofs import is_recent_proof as is_recent_proof

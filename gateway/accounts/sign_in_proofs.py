@@ -8,6 +8,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
@@ -146,7 +147,7 @@ def is_session_over(times: SessionTimes, limits: SessionLimits, now: datetime) -
 
 #: The most that the clocks of a provider and of the nodes may differ.
 _SKEW: Final = timedelta(seconds=60)
-#: How long a person who has authenticated may add a sign-in method without another proof.
+#: How long a person who has authenticated may add a sign-in method, or give rights, without another proof.
 _MAX_AGE_OF_PROOF: Final = timedelta(minutes=5)
 
 
@@ -156,6 +157,31 @@ def is_recent_proof(authenticated_at: datetime | None, now: datetime) -> bool:
     A time ahead of the clock, by more than clocks differ, proves nothing.
     """
     return authenticated_at is not None and -_SKEW <= now - authenticated_at <= _MAX_AGE_OF_PROOF
+
+
+class ProofFault(StrEnum):
+    """Why the time in an ID token does not show that the provider has authenticated the person anew."""
+
+    MISSING = "auth_time is missing, or is no time"
+    OLD = "auth_time is from before the request, or more than five minutes old"
+    AHEAD = "auth_time is ahead of the clock"
+
+
+def find_proof_fault(
+    authenticated_at: datetime | None, requested_at: datetime, now: datetime
+) -> ProofFault | None:
+    """Return why an authentication does not answer a request for a new one; None if it does.
+
+    `authenticated_at` is when the provider says that it was, `requested_at` when the console asked for it.
+    Their clocks may differ a little. Who signed in before the request may have left the browser since.
+    """
+    if authenticated_at is None:
+        return ProofFault.MISSING
+    if authenticated_at - now > _SKEW:
+        return ProofFault.AHEAD
+    if authenticated_at < requested_at - _SKEW or not is_recent_proof(authenticated_at, now):
+        return ProofFault.OLD
+    return None
 
 
 #: Failures are counted over this time.

@@ -269,13 +269,14 @@ def update_account(conn: Connection, account: int, **values: Any) -> None:
 
 
 def set_password(conn: Connection, account: int, password_hash: str | None, at: datetime) -> None:
-    """Set the hash of a password, or remove it; every session of the account ends."""
+    """Set the hash of a password, or remove it; every session of the account ends, and no link is good."""
     conn.execute(
         update(accounts)
         .where(accounts.c.id == account)
         .values(password=password_hash, password_changed_at=at)
     )
     note_changed_row(conn, "accounts", account)
+    remove_invitations(conn, account)
     _end_sessions(conn, account, at)
 
 

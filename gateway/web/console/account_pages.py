@@ -28,9 +28,10 @@ from gateway.store import (
     sessions,
     write_transaction,
 )
-from gateway.web.console.kept_forms import answer_signed_in
+from gateway.web.console.kept_forms import answer_signed_in, continue_session, render_sign_in
 from gateway.web.console.page_formats import LANGUAGES, translate
 from gateway.web.console.page_guards import (
+    COOKIE,
     Authentication,
     begin_session,
     check_return_path,
@@ -73,7 +74,7 @@ def show_sign_in() -> Response | str:
     if g.visitor is not None:
         return redirect(check_return_path(request.args.get("next", "")))
     return_path = check_return_path(request.args.get("next", ""))
-    return render_template("sign_in.html", next=return_path, problem="", kept="", name="")
+    return render_sign_in(path=return_path)
 
 
 @pages.post("/sign-out")
@@ -149,7 +150,7 @@ def change_password() -> Response | tuple[str, int]:
         token = begin_session(conn, visitor.account, authentication)
     answer = redirect("/console/account")
     if token is not None:
-        set_session_cookie(answer, token)
+        set_session_cookie(answer, continue_session(request.cookies.get(COOKIE, ""), token))
     return answer
 
 
@@ -261,8 +262,13 @@ def _answer_result(result: SignInResult, refusal: str, name: str = "") -> Respon
         problem, status = translate("Too many attempts. Try again later."), HTTPStatus.TOO_MANY_REQUESTS
     else:
         problem, status = refusal, HTTPStatus.UNAUTHORIZED
-    encrypted_form = request.form.get("kept", "")
-    page = render_template("sign_in.html", next=return_path, problem=problem, kept=encrypted_form, name=name)
+    page = render_sign_in(
+        problem,
+        path=return_path,
+        kept=request.form.get("kept", ""),
+        name=name,
+        reauthenticates="reauthenticate" in request.form,
+    )
     return page, status
 
 

@@ -51,6 +51,7 @@ from gateway.web.console.page_guards import (
 )
 from gateway.web.console.page_needs import find_accepted_octets
 from gateway.web.console.people.people_pages import pages as people_pages
+from gateway.web.console.people.welcome_pages import pages as welcome_pages
 from gateway.web.console.statistics_pages import pages as statistics_pages
 from gateway.web.console.work.act_pages import pages as work_act_pages
 from gateway.web.console.work.proposal_pages import pages as proposal_pages
@@ -73,6 +74,7 @@ _LARGEST_FORM: Final = 1024 * 1024
 _SECTIONS: Final = (
     account_pages,
     people_pages,
+    welcome_pages,
     case_pages,
     answer_pages,
     statistics_pages,

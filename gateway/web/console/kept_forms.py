@@ -1,11 +1,12 @@
-"""Keeps the input of a form whose session has ended, until the same person has signed in again.
+"""The page to sign in, and the form that waits there until the same person has signed in again.
 
-Nothing is stored: the sign-in page carries the form, encrypted by a key that is derived from the token of the
-ended session. Only the cookie of the browser has that token, and no page can read it; and the form is
-decrypted only for the account of that session.
+So waits a form whose session has ended, and one that needs a recent proof of who sends it. Nothing is stored:
+the page carries the form, encrypted by a key that is derived from the token of the session before. Only the
+cookie of the browser has that token, and no page can read it; and the form is decrypted only for the account
+of that session.
 
 A person who signs in by OpenID leaves that page. So the form is stored with that sign-in, encrypted together
-with the token of the ended session by a key that is derived from a secret in another cookie of the browser.
+with the token of the session by a key that is derived from a secret in another cookie of the browser.
 """
 
 from __future__ import annotations
@@ -22,8 +23,14 @@ from cryptography.fernet import Fernet, InvalidToken
 from flask import current_app, g, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response
 
-from gateway.accounts import Organisation, OrganisationKind, derive_form_token, digest_token
-from gateway.store import SessionOfAccountRow, read_transaction, sessions
+from gateway.accounts import (
+    Organisation,
+    OrganisationKind,
+    derive_form_token,
+    digest_token,
+    is_recent_proof,
+)
+from gateway.store import SessionOfAccountRow, read_transaction, sessions, write_transaction
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import (
     COOKIE,
@@ -34,6 +41,7 @@ from gateway.web.console.page_guards import (
     services,
     set_session_cookie,
     switch_organisation,
+    visitor,
 )
 
 #: Octets of a form that is kept; as many again are added by the encryption and its text form.
@@ -44,10 +52,10 @@ _SECRET: Final = ("/console/account", "/console/sign-", "/console/welcome")
 
 @dataclass(frozen=True, slots=True)
 class KeptForm:
-    """An encrypted form on the sign-in page, and the token of the ended session that decrypts it."""
+    """An encrypted form on the sign-in page, and the token of the session before, which decrypts it."""
 
     encrypted_form: str = ""
-    ended_token: str = ""
+    former_token: str = ""
 
 
 def read_kept_form() -> KeptForm:
@@ -58,12 +66,13 @@ def read_kept_form() -> KeptForm:
 def seal_waiting_form(kept_form: KeptForm, secret: str) -> str | None:
     """Return a kept form, encrypted once more by `secret`, to be stored while it waits for an OpenID sign-in.
 
-    The token of the ended session, which decrypts the form, is encrypted with it. Return None if this session
-    is not found, or if its token decrypts no form.
+    The token of the session before, which decrypts the form, is encrypted with it: also without a form, so
+    that the person goes on in the same organisation. Return None if this session is not found.
     """
-    if _find_session(kept_form.ended_token) is None or _decrypt_form(kept_form) is None:
+    if _find_session(kept_form.former_token) is None:
         return None
-    sealed = json.dumps([kept_form.encrypted_form, kept_form.ended_token]).encode()
+    encrypted_form = "" if _decrypt_form(kept_form) is None else kept_form.encrypted_form
+    sealed = json.dumps([encrypted_form, kept_form.former_token]).encode()
     return _make_cipher(secret).encrypt(sealed).decode()
 
 
@@ -71,8 +80,26 @@ def open_waiting_form(sealed: str | None, secret: str) -> KeptForm:
     """Return the form that `seal_waiting_form` encrypted by this secret; an empty one if there is none."""
     if sealed is None:
         return KeptForm()
-    encrypted_form, ended_token = json.loads(_make_cipher(secret).decrypt(sealed.encode()))
-    return KeptForm(encrypted_form, ended_token)
+    encrypted_form, former_token = json.loads(_make_cipher(secret).decrypt(sealed.encode()))
+    return KeptForm(encrypted_form, former_token)
+
+
+def render_sign_in(
+    problem: str = "",
+    *,
+    path: str = "/console/",
+    kept: str = "",
+    name: str = "",
+    reauthenticates: bool = False,
+) -> str:
+    """Return the page to sign in; `problem` is a sentence on why it is shown, or why the last try failed.
+
+    The sign-in leads to `path`, or to the form `kept`. With `reauthenticates` an OpenID provider is asked to
+    authenticate the person anew, and must show that it did. `name` fills the field in.
+    """
+    return render_template(
+        "sign_in.html", next=path, problem=problem, kept=kept, name=name, reauthenticates=reauthenticates
+    )
 
 
 def answer_ended_session() -> Response | None:
@@ -90,28 +117,82 @@ def answer_ended_session() -> Response | None:
     if not is_own or request.path.startswith(_SECRET):
         return None
     session = _find_session(token)
-    fields = [[name, text] for name, text in request.form.items(multi=True) if name != FORM_TOKEN]
-    # A field for files comes with an empty name where no file was chosen.
-    file_names = [file.filename for _, file in request.files.items(multi=True) if file.filename]
-    form_content = {"path": request.full_path.rstrip("?"), "fields": fields, "file_names": file_names}
-    form = json.dumps(form_content).encode()
-    if session is None or not fields or len(form) > _MOST_OCTETS:
+    fields = _list_typed_fields()
+    encrypted_form = _encrypt_form(token, fields)
+    if session is None or not fields or not encrypted_form:
         return None
-    encrypted_form = _make_cipher(token).encrypt(form).decode()
     problem = translate("Your session has ended. Sign in again: what you typed is kept.")
-    page_text = render_template(
-        "sign_in.html", next="/console/", kept=encrypted_form, problem=problem, name=""
+    return make_response(render_sign_in(problem, kept=encrypted_form), HTTPStatus.UNAUTHORIZED)
+
+
+def answer_missing_proof(purpose: str, path: str) -> Response | None:
+    """Return the page to sign in again, with the form of this request in it; None after a recent proof.
+
+    It is for acts that give power to the one who sits at a browser which its owner left unlocked. `purpose`
+    says what the form does: the person reads it before sending the form. Without the form, the sign-in leads
+    to `path`.
+    """
+    if is_recent_proof(visitor.authenticated_at, services.clock()):
+        return None
+    problem = translate("Sign in again first: so the gateway knows that it is you.")
+    token, fields = request.cookies.get(COOKIE, ""), _list_typed_fields()
+    page_text = render_sign_in(
+        problem,
+        path=path,
+        kept=_encrypt_form(token, fields, purpose),
+        name=visitor.name,
+        reauthenticates=True,
     )
     return make_response(page_text, HTTPStatus.UNAUTHORIZED)
 
 
+def _list_typed_fields() -> list[list[str]]:
+    """Return the names and texts of the form of this request, without its token."""
+    return [[name, text] for name, text in request.form.items(multi=True) if name != FORM_TOKEN]
+
+
+def _encrypt_form(token: str, fields: list[list[str]], purpose: str = "") -> str:
+    """Return the form of this request, encrypted by the token of its session; empty if it is too long."""
+    # A field for files comes with an empty name where no file was chosen.
+    file_names = [file.filename for _, file in request.files.items(multi=True) if file.filename]
+    form_content = {
+        "path": request.full_path.rstrip("?"),
+        "fields": fields,
+        "file_names": file_names,
+        "purpose": purpose,
+    }
+    form = json.dumps(form_content).encode()
+    return "" if len(form) > _MOST_OCTETS else _make_cipher(token).encrypt(form).decode()
+
+
 def answer_signed_in(token: str, path: str) -> Response:
     """Return the answer that sets the session cookie: a redirect to `path`, or the account's kept form."""
-    answer = answer_kept_form(token, read_kept_form())
+    kept_form = read_kept_form()
+    token = continue_session(kept_form.former_token, token)
+    answer = answer_kept_form(token, kept_form)
     if answer is None:
         answer = redirect(path)
         set_session_cookie(answer, token)
     return answer
+
+
+def continue_session(former_token: str, token: str) -> str:
+    """End the session that the same person has had in this browser; return the token of the new session.
+
+    It is that of `token`, or of another one where the person goes on in another organisation.
+    """
+    before, after = _find_session(former_token), _find_session(token)
+    if before is None or after is None or before.account_id != after.account_id:
+        return token
+    with write_transaction(services.engine, "console.session") as conn:
+        sessions.end_session(conn, before.id, services.clock())
+    if _get_organisation(before) == _get_organisation(after):
+        return token
+    new_visitor = find_visitor(token)
+    continued_token = new_visitor and switch_organisation(
+        new_visitor, _get_organisation(before), get_network()
+    )
+    return continued_token or token
 
 
 def answer_kept_form(token: str, kept_form: KeptForm) -> Response | None:
@@ -119,45 +200,38 @@ def answer_kept_form(token: str, kept_form: KeptForm) -> Response | None:
 
     The form is shown only in the organisation in which it was typed.
     """
-    before, after = _find_session(kept_form.ended_token), _find_session(token)
+    before, after = _find_session(kept_form.former_token), _find_session(token)
     if before is None or after is None or before.account_id != after.account_id:
         return None
     typed_form = _decrypt_form(kept_form)
-    returned = None if typed_form is None else _return_to_organisation(before, token)
-    if typed_form is None or returned is None:
+    if typed_form is None or _get_organisation(before) != _get_organisation(after):
         return None
-    g.visitor = find_visitor(returned)
+    g.visitor = find_visitor(token)
     fields = [(name, text) for name, text in typed_form["fields"]]
     page_text = render_template(
         "kept_form.html",
         path=typed_form["path"],
         fields=fields,
         file_names=typed_form["file_names"],
+        purpose=typed_form.get("purpose", ""),
     )
     answer = make_response(page_text)
-    set_session_cookie(answer, returned)
+    set_session_cookie(answer, token)
     return answer
 
 
 def _decrypt_form(kept_form: KeptForm) -> dict[str, Any] | None:
-    """Return the decrypted form of the sign-in page; None if it does not belong to the ended session."""
+    """Return the decrypted form of the sign-in page; None if it does not belong to the session before."""
     try:
-        decrypted = _make_cipher(kept_form.ended_token).decrypt(kept_form.encrypted_form.encode())
+        decrypted = _make_cipher(kept_form.former_token).decrypt(kept_form.encrypted_form.encode())
     except InvalidToken:
         return None
     typed_form: dict[str, Any] = json.loads(decrypted)
     return typed_form
 
 
-def _return_to_organisation(before: SessionOfAccountRow, token: str) -> str | None:
-    """Return the token of a session in the organisation of the ended one; None without a role there."""
-    visitor = find_visitor(token)
-    if visitor is None:
-        return None
-    former_organisation = Organisation(OrganisationKind(before.kind), before.organisation)
-    if former_organisation == visitor.organisation:
-        return token
-    return switch_organisation(visitor, former_organisation, get_network())
+def _get_organisation(session: SessionOfAccountRow) -> Organisation:
+    return Organisation(OrganisationKind(session.kind), session.organisation)
 
 
 def _find_session(token: str) -> SessionOfAccountRow | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -12,13 +13,22 @@ from urllib.parse import urlencode
 from flask import Blueprint, abort, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response
 
-from gateway.accounts import IdTokenError, VerifiedIdToken, digest_token, is_recent_proof, make_token
-from gateway.store import NewOidcSignIn, OidcSignInRow, sessions, write_transaction
+from gateway.accounts import (
+    IdTokenError,
+    ProofFault,
+    VerifiedIdToken,
+    digest_token,
+    find_proof_fault,
+    make_token,
+)
+from gateway.store import NewOidcSignIn, sessions, write_transaction
 from gateway.web.console.kept_forms import (
     KeptForm,
     answer_kept_form,
+    continue_session,
     open_waiting_form,
     read_kept_form,
+    render_sign_in,
     seal_waiting_form,
 )
 from gateway.web.console.oidc_provider import (
@@ -45,8 +55,16 @@ _COOKIE: Final = "__Host-openid"
 _LIFE: Final = timedelta(minutes=10)
 _MOST_OPEN: Final = 100
 _RANDOM: Final = 32
-_NO_FORM: Final = KeptForm()
 _Page = Response | tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _RequestedSignIn:
+    """What a person asks of a sign-in: the page to return to, a new authentication, the form that waits."""
+
+    return_path: str = "/console/"
+    reauthenticates: bool = False
+    kept_form: KeptForm = field(default_factory=KeptForm)
 
 
 def build_oidc_pages(services: ConsoleServices) -> Blueprint:
@@ -78,23 +96,25 @@ def _answer_begin(provider: OidcProvider) -> _Page:
     The random state and a cookie bind the answer to this browser. Answers 429 if its network has too many.
     """
     state, nonce, verifier, browser = (make_token(services.random(_RANDOM)) for _ in range(4))
-    now, kept_form = services.clock(), read_kept_form()
-    reauthenticates = "reauthenticate" in request.form
-    authorization_request = AuthorizationRequest(state, nonce, verifier, reauthenticates)
+    now = services.clock()
+    requested = _RequestedSignIn(
+        check_return_path(request.form.get("next", "")), "reauthenticate" in request.form, read_kept_form()
+    )
+    authorization_request = AuthorizationRequest(state, nonce, verifier, requested.reauthenticates)
     try:
         url = provider.build_authorization_url(authorization_request)
     except ProviderError as problem:
-        return _answer_problem(problem, kept_form)
+        return _answer_problem(problem, requested)
     new_sign_in = NewOidcSignIn(
         state_sha256=digest_token(state),
         browser_sha256=digest_token(browser),
         nonce=nonce,
         verifier=verifier,
-        return_path=check_return_path(request.form.get("next", "")),
+        return_path=requested.return_path,
         network=get_network(),
         expires_at=now + _LIFE,
-        kept_form=seal_waiting_form(kept_form, browser),
-        reauthenticates=reauthenticates,
+        kept_form=seal_waiting_form(requested.kept_form, browser),
+        reauthenticates=requested.reauthenticates,
     )
     with write_transaction(services.engine, "console.openid") as conn:
         if sessions.count_waiting_oidc_sign_ins(conn, new_sign_in.network, now) >= _MOST_OPEN:
@@ -119,72 +139,93 @@ def _answer_return(provider: OidcProvider) -> _Page:
         )
     if waiting_sign_in is None or request.args.get("iss", provider.issuer) != provider.issuer:
         return _render_refusal(
-            translate("This answer of the provider belongs to no sign-in of this browser.")
+            translate("This answer of the provider belongs to no sign-in of this browser."),
+            _RequestedSignIn(),
         )
     # Only a browser that began a sign-in here gets here: another page cannot use up the attempts of others.
-    kept_form = open_waiting_form(waiting_sign_in.kept_form, browser)
+    requested = _RequestedSignIn(
+        waiting_sign_in.return_path,
+        waiting_sign_in.reauthenticates,
+        open_waiting_form(waiting_sign_in.kept_form, browser),
+    )
     network = get_network()
     if find_network_wait(network) is not None:
-        abort(HTTPStatus.TOO_MANY_REQUESTS, translate("Too many attempts. Try again later."))
+        sentence = translate("Too many attempts. Try again later.")
+        return _render_refusal(sentence, requested, HTTPStatus.TOO_MANY_REQUESTS)
     code = request.args.get("code", "")
     if not code:
-        return _render_refusal(translate("The provider has not signed you in."), kept_form)
+        return _render_refusal(translate("The provider has not signed you in."), requested)
     try:
         authorization_request = AuthorizationRequest(state, waiting_sign_in.nonce, waiting_sign_in.verifier)
         id_token = provider.redeem_code(code, authorization_request, network)
     except (IdTokenError, CodeRefusedError) as problem:
         record_failed_proof("openid", network)
         _LOG.warning("sign-in by OpenID refused: %s", problem)
-        return _render_refusal(translate("The provider has not signed you in."), kept_form)
+        return _render_refusal(translate("The provider has not signed you in."), requested)
     except ProviderError as problem:
-        return _answer_problem(problem, kept_form)
-    return _sign_in_with_token(provider.issuer, id_token, waiting_sign_in, kept_form)
+        return _answer_problem(problem, requested)
+    return _sign_in_with_token(provider.issuer, id_token, requested, waiting_sign_in.expires_at - _LIFE)
 
 
 def _sign_in_with_token(
-    issuer: str, id_token: VerifiedIdToken, waiting_sign_in: OidcSignInRow, kept_form: KeptForm
+    issuer: str, id_token: VerifiedIdToken, requested: _RequestedSignIn, requested_at: datetime
 ) -> _Page:
     """Sign in the person of an ID token; refuse a token that does not show the proof that was asked for."""
+    authenticated_at, fault = None, None
     # Any other sign-in may rest on the session that the provider keeps for the owner of the browser.
-    authenticated_at = id_token.authenticated_at if waiting_sign_in.reauthenticates else None
-    is_proof_missing = waiting_sign_in.reauthenticates and not is_recent_proof(
-        authenticated_at, services.clock()
-    )
+    if requested.reauthenticates:
+        authenticated_at = id_token.authenticated_at
+        fault = find_proof_fault(authenticated_at, requested_at, services.clock())
     authentication = Authentication("openid", get_network(), authenticated_at)
-    result = sign_in_with_subject(issuer, id_token.subject, authentication, may_enter=not is_proof_missing)
+    result = sign_in_with_subject(issuer, id_token.subject, authentication, may_enter=fault is None)
     if result.token is not None:
-        return _finish_sign_in(result.token, waiting_sign_in.return_path, kept_form)
+        return _finish_sign_in(result.token, requested)
     sentence = translate("No account of this console belongs to this person.")
-    if is_proof_missing:
-        _LOG.warning("sign-in by OpenID refused: the ID token shows no recent authentication (auth_time)")
-        sentence = translate(
-            "The provider does not show that it has just asked who you are. Sign in there with your "
-            "credentials. If it stays so, tell the operator that the claim auth_time is missing."
+    if fault is not None:
+        _LOG.warning("sign-in by OpenID refused: %s", fault)
+        sentence = _describe_fault(fault)
+    return _render_refusal(sentence, requested)
+
+
+def _describe_fault(fault: ProofFault) -> str:
+    """Return what a person reads whose ID token does not show the authentication that was asked for."""
+    if fault is ProofFault.MISSING:
+        return translate(
+            "The provider does not say when it asked who you are. Use another way to sign in, and tell the "
+            "operator: the claim auth_time is missing."
         )
-    return _render_refusal(sentence, kept_form)
+    if fault is ProofFault.AHEAD:
+        return translate("The clock of the provider is ahead of the clock of the gateway. Tell the operator.")
+    return translate("The provider has not asked who you are. Sign in there with your credentials.")
 
 
-def _finish_sign_in(token: str, path: str, kept_form: KeptForm) -> Response:
-    """Set the session cookie and show the form that waited for the sign-in, else lead to `path`."""
-    answer = answer_kept_form(token, kept_form)
+def _finish_sign_in(token: str, requested: _RequestedSignIn) -> Response:
+    """Set the session cookie; show the form that waited for the sign-in, else lead to the page asked for."""
+    token = continue_session(requested.kept_form.former_token, token)
+    answer = answer_kept_form(token, requested.kept_form)
     if answer is None:
         # The browser comes from another site: it sends the strict cookie only from a page of the console.
-        answer = Response(render_template("signed_in.html", path=path), mimetype="text/html")
+        page_text = render_template("signed_in.html", path=requested.return_path)
+        answer = Response(page_text, mimetype="text/html")
         set_session_cookie(answer, token)
     answer.delete_cookie(_COOKIE, secure=True, httponly=True, samesite="Lax", path="/")
     return answer
 
 
 def _render_refusal(
-    sentence: str, kept_form: KeptForm = _NO_FORM, status: HTTPStatus = HTTPStatus.UNAUTHORIZED
+    sentence: str, requested: _RequestedSignIn, status: HTTPStatus = HTTPStatus.UNAUTHORIZED
 ) -> _Page:
-    page = render_template(
-        "sign_in.html", next="/console/", problem=sentence, kept=kept_form.encrypted_form, name=""
+    """Return the page to sign in, from which the person can try the same again."""
+    page = render_sign_in(
+        sentence,
+        path=requested.return_path,
+        kept=requested.kept_form.encrypted_form,
+        reauthenticates=requested.reauthenticates,
     )
     return page, status
 
 
-def _answer_problem(problem: ProviderError, kept_form: KeptForm) -> _Page:
+def _answer_problem(problem: ProviderError, requested: _RequestedSignIn) -> _Page:
     _LOG.warning("OpenID provider: %s", problem)
     sentence = translate("The OpenID provider cannot be reached, or gives no good answer.")
-    return _render_refusal(sentence, kept_form, HTTPStatus.SERVICE_UNAVAILABLE)
+    return _render_refusal(sentence, requested, HTTPStatus.SERVICE_UNAVAILABLE)

@@ -33,8 +33,8 @@ PUBLIC = {
     "account.sign_in_by_passkey": "the sign-in itself",
     "account.sign_in_by_certificate": "the sign-in itself",
     "status.show_status": "for everybody: what is away, and what is planned",
-    "people.show_welcome": "a link with a token, for the first password",
-    "people.set_first_password": "the same",
+    "welcome.show_welcome": "a link with a token, for the first password",
+    "welcome.set_first_password": "the same",
 }
 VALUES = {"int": "1", "string": "x", "default": "x", "path": "x"}
 ORGANISATIONS = {"agency": "KPTA", "party": "broker1", "operator": "root"}

@@ -207,6 +207,11 @@ def invite_person(account_id: int) -> str:
     Raises AccountRefusedError and LookupError.
     """
     with write_transaction(services.engine, "console.people") as conn:
+        if account_id == visitor.account:
+            # A link for oneself would stand for the proof that a new password needs.
+            raise AccountRefusedError(
+                "You get no link for yourself: change your password on the page My account."
+            )
         account = _require_whole_account(conn, account_id)
         if account.status != "ACTIVE":
             raise AccountRefusedError("The account is suspended.")

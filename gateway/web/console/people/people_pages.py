@@ -1,4 +1,4 @@
-"""Pages of a manager's people: accounts, roles, and the welcome of a new person."""
+"""Pages of a manager's people: accounts and their roles."""
 
 from __future__ import annotations
 
@@ -14,26 +14,20 @@ from gateway.accounts import (
     Organisation,
     OrganisationKind,
     Right,
-    digest_token,
-    find_password_problem,
     list_rights,
     list_roles,
 )
-from gateway.hub import record_password_change
 from gateway.operations import ActOrder
 from gateway.store import (
     AccountFilter,
-    AuditEntry,
-    InvitedAccountRow,
     ListFilter,
     ListPage,
-    accounts,
     list_searches,
     read_transaction,
     sessions,
-    write_transaction,
 )
 from gateway.web.console.act_reasons import get_operator, get_operator_desk, read_reason
+from gateway.web.console.kept_forms import answer_missing_proof
 from gateway.web.console.page_formats import (
     LANGUAGES,
     LARGEST_CSV,
@@ -43,16 +37,11 @@ from gateway.web.console.page_formats import (
     translate,
 )
 from gateway.web.console.page_guards import (
-    Authentication,
-    begin_session,
-    get_network,
     require_right,
     services,
-    set_session_cookie,
     store_flash_message,
     visitor,
 )
-from gateway.web.console.page_needs import hash_typed_password, take_password
 from gateway.web.console.people.managed_accounts import (
     AccountRefusedError,
     NewPerson,
@@ -66,7 +55,6 @@ from gateway.web.console.people.managed_accounts import (
     invite_person,
     set_account_status,
 )
-from gateway.web.console.sign_in import find_binding_problem
 
 pages: Final = Blueprint("people", __name__, url_prefix="/console")
 _guard: Final = require_right(Right.MANAGE_ACCOUNTS)
@@ -210,6 +198,9 @@ def show_form(problem: str = "") -> str:
 @_guard
 def add_person() -> _Page:
     """Add a person."""
+    demand = answer_missing_proof(translate("Add a person"), f"{_PATH}/add")
+    if demand is not None:
+        return demand
     try:
         person = _read_person()
         if needs_second_person():
@@ -281,6 +272,9 @@ def show_person(number: int, problem: str = "") -> str:
 @_guard
 def act_on_person(number: int, act: str) -> _Page:
     """Change roles, suspend, resume, end sessions, or make a link for a new password."""
+    demand = _answer_missing_proof(number, act)
+    if demand is not None:
+        return demand
     acts: Mapping[str, Callable[[int], _Page | None]] = {
         "roles": _change_roles,
         "suspend": lambda number: set_account_status(number, "SUSPENDED"),
@@ -300,6 +294,26 @@ def act_on_person(number: int, act: str) -> _Page:
         return answer
     store_flash_message(translate("It is done."))
     return redirect(f"{_PATH}/{number}")
+
+
+def _answer_missing_proof(account_id: int, act: str) -> Response | None:
+    """Return the page to sign in again where an act gives a way in or a right and the proof is old, else None.
+
+    What puts people out is done at once. Answers 404 for an account that this person does not manage.
+    """
+    purposes = {
+        "roles": translate("Change of roles"),
+        "resume": translate("Resume"),
+        "link": translate("New link to set a password"),
+    }
+    if act not in purposes:
+        return None
+    with read_transaction(services.engine) as conn:
+        person = find_managed_account(conn, account_id)
+    if person is None:
+        abort(HTTPStatus.NOT_FOUND)
+    purpose = f"{purposes[act]}: {person.row.display_name} ({person.row.name})"
+    return answer_missing_proof(purpose, f"{_PATH}/{account_id}")
 
 
 def _change_roles(account_id: int) -> Response | None:
@@ -332,64 +346,3 @@ def _read_organisation() -> Organisation:
 
 def _is_operator() -> bool:
     return visitor.organisation.kind is OrganisationKind.OPERATOR
-
-
-_SALT: Final = 16
-_WelcomePage = Response | tuple[str, int]
-
-
-@pages.get("/welcome/<token>")
-def show_welcome(token: str) -> _WelcomePage:
-    """Show the form for a first password; who has the link needs no session."""
-    return _render_welcome(_find_account(token))
-
-
-def _find_account(token: str) -> InvitedAccountRow | None:
-    with read_transaction(services.engine) as conn:
-        return accounts.find_invitation(conn, digest_token(token), services.clock())
-
-
-def _render_welcome(account: InvitedAccountRow | None, problem: str = "") -> tuple[str, int]:
-    if account is None:
-        return render_template("people/welcome.html", account=None, problem=""), HTTPStatus.NOT_FOUND
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK
-    return render_template("people/welcome.html", account=account, problem=problem), status
-
-
-@pages.post("/welcome/<token>")
-@take_password
-def set_first_password(token: str) -> _WelcomePage:
-    """Set the first password, and begin a session."""
-    account = _find_account(token)
-    if account is None:
-        return _render_welcome(None)
-    bound = find_binding_problem(account)
-    if bound is not None:
-        return _render_welcome(account, bound)
-    new = request.form.get("new", "")
-    problem = find_password_problem(new, (account.name, account.display_name))
-    if problem is None and new != request.form.get("again", ""):
-        problem = "The two passwords are not the same."
-    if problem is not None:
-        return _render_welcome(account, translate(problem))
-    session = _store_password(token, hash_typed_password(new, services.random(_SALT)))
-    answer = redirect("/console/")
-    if session is not None:
-        set_session_cookie(answer, session)
-    return answer
-
-
-def _store_password(token: str, hashed: str) -> str | None:
-    """Set the password if the link is still good, and use the link up; return the token of a session."""
-    network = get_network()
-    with write_transaction(services.engine, "console.password") as conn:
-        now = services.clock()
-        account = accounts.find_invitation(conn, digest_token(token), now)
-        # Of two that use the link at the same time, the second finds nothing to remove.
-        if account is None or not accounts.remove_invitations(conn, account.id):
-            return None
-        accounts.set_password(conn, account.id, hashed, now)
-        entry = AuditEntry(account.name, "account", "change_password", account.name, remote=network)
-        record_password_change(conn, entry, now)
-        accounts.record_sign_in(conn, account.name, network, is_successful=True, at=now)
-        return begin_session(conn, account.id, Authentication("password", network, now))
