@@ -134,14 +134,13 @@ def answer_missing_proof(purpose: str, path: str) -> Response | None:
     """
     if is_recent_proof(visitor.authenticated_at, services.clock()):
         return None
-    problem = translate("Sign in again first: so the gateway knows that it is you.")
     token, fields = request.cookies.get(COOKIE, ""), _list_typed_fields()
+    encrypted_form = _encrypt_form(token, fields, purpose)
+    problem = translate("Sign in again first: so the gateway knows that it is you.")
+    if fields and encrypted_form:
+        problem = f"{problem} {translate('What you typed is kept.')}"
     page_text = render_sign_in(
-        problem,
-        path=path,
-        kept=_encrypt_form(token, fields, purpose),
-        name=visitor.name,
-        reauthenticates=True,
+        problem, path=path, kept=encrypted_form, name=visitor.name, reauthenticates=True
     )
     return make_response(page_text, HTTPStatus.UNAUTHORIZED)
 

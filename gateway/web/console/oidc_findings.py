@@ -61,10 +61,10 @@ def _find_connection_problems(
     provider = OidcProvider(oidc, get_console_url(settings), clock)
     try:
         provider.check_provider()
-        if settings.console.further_ways and not provider.may_state_authentication_time():
+        if not provider.may_state_authentication_time():
             warnings.append(
                 f"{_SECTION}: the provider does not list the claim auth_time: people who sign in by OpenID "
-                "alone cannot add a password or a passkey"
+                "alone cannot add a password or a passkey, nor manage accounts"
             )
     except ProviderMismatchError as problem:
         yield GatewayError(SETTINGS_WRONG, f"{oidc.issuer}: {problem}", f"{_SECTION}.issuer")

@@ -75,21 +75,20 @@ def test_an_answer_that_is_no_object_is_a_warning(provider: OpenIdProvider) -> N
 
 
 @pytest.mark.parametrize(
-    ("claims", "further_ways", "is_named"),
+    ("claims", "is_named"),
     [
-        (["sub", "auth_time"], True, False),
-        (["sub", "name"], True, True),
-        (["sub", "name"], False, False),
-        ([], True, True),
-        (None, True, False),
-        ("sub", True, False),
+        (["sub", "auth_time"], False),
+        (["sub", "name"], True),
+        ([], True),
+        (None, False),
+        ("sub", False),
     ],
 )
 def test_a_provider_that_does_not_list_the_time_of_the_proof_is_a_warning(
-    provider: OpenIdProvider, claims: Any, further_ways: bool, is_named: bool
+    provider: OpenIdProvider, claims: Any, is_named: bool
 ) -> None:
     provider.metadata = {"claims_supported": claims}
-    findings, warnings = look(provider.issuer, URL | {"further_ways": further_ways})
+    findings, warnings = look(provider.issuer, URL)
     assert findings == []
     assert [("auth_time" in warning) for warning in warnings] == [True] * is_named
 

@@ -297,7 +297,7 @@ def act_on_person(number: int, act: str) -> _Page:
 
 
 def _answer_missing_proof(account_id: int, act: str) -> Response | None:
-    """Return the page to sign in again where an act gives a way in or a right and the proof is old, else None.
+    """Return the page to sign in again if an act gives a way in or a right and the proof is old, else None.
 
     What puts people out is done at once. Answers 404 for an account that this person does not manage.
     """
