@@ -258,7 +258,6 @@ from .sessions import NewChallenge as NewChallenge
 from .sessions import NewOidcSignIn as NewOidcSignIn
 from .sessions import NewPasskey as NewPasskey
 from .sessions import NewSession as NewSession
-from .sessions import OidcSignInRow as OidcSignInRow
 from .sessions import PasskeyOfAccountRow as PasskeyOfAccountRow
 from .sessions import SessionOfAccountRow as SessionOfAccountRow
 from .state_counts import Labels as Labels

@@ -265,7 +265,7 @@ def _answer_result(result: SignInResult, refusal: str, name: str = "") -> Respon
     page = render_sign_in(
         problem,
         path=return_path,
-        kept=request.form.get("kept", ""),
+        encrypted_form=request.form.get("kept", ""),
         name=name,
         reauthenticates="reauthenticate" in request.form,
     )

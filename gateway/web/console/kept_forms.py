@@ -88,17 +88,22 @@ def render_sign_in(
     problem: str = "",
     *,
     path: str = "/console/",
-    kept: str = "",
+    encrypted_form: str = "",
     name: str = "",
     reauthenticates: bool = False,
 ) -> str:
     """Return the page to sign in; `problem` is a sentence on why it is shown, or why the last try failed.
 
-    The sign-in leads to `path`, or to the form `kept`. With `reauthenticates` an OpenID provider is asked to
-    authenticate the person anew, and must show that it did. `name` fills the field in.
+    The sign-in leads to `path`, or to the form that waits. With `reauthenticates` an OpenID provider is asked
+    to authenticate the person anew, and must show that it did. `name` is in the field for the name.
     """
     return render_template(
-        "sign_in.html", next=path, problem=problem, kept=kept, name=name, reauthenticates=reauthenticates
+        "sign_in.html",
+        next=path,
+        problem=problem,
+        kept=encrypted_form,
+        name=name,
+        reauthenticates=reauthenticates,
     )
 
 
@@ -122,7 +127,7 @@ def answer_ended_session() -> Response | None:
     if session is None or not fields or not encrypted_form:
         return None
     problem = translate("Your session has ended. Sign in again: what you typed is kept.")
-    return make_response(render_sign_in(problem, kept=encrypted_form), HTTPStatus.UNAUTHORIZED)
+    return make_response(render_sign_in(problem, encrypted_form=encrypted_form), HTTPStatus.UNAUTHORIZED)
 
 
 def answer_missing_proof(purpose: str, path: str) -> Response | None:
@@ -140,7 +145,7 @@ def answer_missing_proof(purpose: str, path: str) -> Response | None:
     if fields and encrypted_form:
         problem = f"{problem} {translate('What you typed is kept.')}"
     page_text = render_sign_in(
-        problem, path=path, kept=encrypted_form, name=visitor.name, reauthenticates=True
+        problem, path=path, encrypted_form=encrypted_form, name=visitor.name, reauthenticates=True
     )
     return make_response(page_text, HTTPStatus.UNAUTHORIZED)
 

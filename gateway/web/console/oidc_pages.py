@@ -219,7 +219,7 @@ def _render_refusal(
     page = render_sign_in(
         sentence,
         path=requested.return_path,
-        kept=requested.kept_form.encrypted_form,
+        encrypted_form=requested.kept_form.encrypted_form,
         reauthenticates=requested.reauthenticates,
     )
     return page, status

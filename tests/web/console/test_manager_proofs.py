@@ -81,7 +81,6 @@ def list_roles(console: Console, account: int) -> set[str]:
 
 
 @BOTH
-@pytest.mark.refusal("a person at the unlocked browser of a manager adds a manager")
 def test_a_person_is_added_only_by_a_manager_who_signs_in_again(console: Console, head: Browser) -> None:
     asked = send(head, "/console/people/add", **_PERSON, role=["head", "officer"])
     assert (asked.status_code, SIGN_IN_AGAIN in asked.text) == (401, True)
@@ -127,7 +126,7 @@ def test_what_puts_people_out_goes_at_once(console: Console, head: Browser, act:
 
 
 @pytest.mark.parametrize("role", ["head", "manager", "administrator"])
-@pytest.mark.refusal("a manager makes a link for the own account")
+@pytest.mark.refusal("an administrator makes a link to a new password of the own account")
 def test_nobody_makes_a_link_for_oneself(console: Console, role: str) -> None:
     place = {"head": KPTA, "manager": ("party", "broker1"), "administrator": HUB}[role]
     own = console.add_account("kim", place, role)

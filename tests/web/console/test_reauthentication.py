@@ -198,7 +198,6 @@ def test_a_provider_that_fails_costs_neither_the_proof_nor_the_page(
     assert f'name="next" value="{ACCOUNT}"' in page.text
 
 
-@pytest.mark.refusal("a person at the browser of a manager adds a manager by the session at the provider")
 def test_a_manager_shows_a_new_authentication(console: Console, provider: OpenIdProvider) -> None:
     """The form waits while the person authenticates at the provider."""
     with write_transaction(console.services.engine, "test") as conn:
