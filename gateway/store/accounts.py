@@ -161,6 +161,7 @@ sessions = Table(
     Column("ended_at", Instant),
     Column("notice", Text),
     Column("authenticated_at", Instant),  # None where nothing shows when the person proved who they are
+    Column("form_token", Text),  # None where it is derived from the token of the session
     UniqueConstraint("token_sha256"),
     Index("ix_sessions_account", "account_id", "created_at"),
     Index("ix_sessions_created_at", "created_at"),
@@ -182,6 +183,7 @@ class SessionRow(Protocol):
     ended_at: datetime | None
     notice: str | None
     authenticated_at: datetime | None
+    form_token: str | None
 
 
 # Attempts to sign in, by the digest of the name: a password typed into the wrong field is not kept.
@@ -287,10 +289,11 @@ def replace_password_hash(conn: Connection, account: int, password_hash: str) ->
 
 
 def set_status(conn: Connection, account: int, status: str, at: datetime) -> None:
-    """Set an account ACTIVE or SUSPENDED; the sessions of a suspended account end."""
+    """Set an account ACTIVE or SUSPENDED; the sessions and links of a suspended account end."""
     conn.execute(update(accounts).where(accounts.c.id == account).values(status=status))
     note_changed_row(conn, "accounts", account)
     if status == "SUSPENDED":
+        remove_invitations(conn, account)
         _end_sessions(conn, account, at)
 
 

@@ -101,6 +101,12 @@ def end_session(conn: Connection, session: int, at: datetime) -> None:
     )
 
 
+def set_form_token(conn: Connection, token_sha256: str, form_token: str) -> None:
+    """Give the forms of a session the token of those of the session before."""
+    of_token = sessions.c.token_sha256 == token_sha256
+    conn.execute(update(sessions).where(of_token).values(form_token=form_token))
+
+
 def end_oldest_sessions(conn: Connection, account: int, keep: int, at: datetime) -> None:
     """End the sessions of an account that were used longest ago, but for the last `keep` of them."""
     open_sessions = (sessions.c.account_id == account, sessions.c.ended_at.is_(None))

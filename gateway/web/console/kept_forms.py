@@ -117,14 +117,14 @@ def answer_ended_session() -> Response | None:
     page = current_app.view_functions.get(request.endpoint or "")
     if request.method != "POST" or page is None or not needs_sign_in(page):
         return None
-    form_token = request.form.get(FORM_TOKEN, "")
-    is_own = hmac.compare_digest(form_token.encode(), derive_form_token(token).encode())
-    if not is_own or request.path.startswith(_SECRET):
-        return None
     session = _find_session(token)
+    if session is None or request.path.startswith(_SECRET):
+        return None
+    form_token = request.form.get(FORM_TOKEN, "")
+    is_own = hmac.compare_digest(form_token.encode(), _get_form_token(session, token).encode())
     fields = _list_typed_fields()
     encrypted_form = _encrypt_form(token, fields)
-    if session is None or not fields or not encrypted_form:
+    if not is_own or not fields or not encrypted_form:
         return None
     problem = translate("Your session has ended. Sign in again: what you typed is kept.")
     return make_response(render_sign_in(problem, encrypted_form=encrypted_form), HTTPStatus.UNAUTHORIZED)
@@ -181,34 +181,44 @@ def answer_signed_in(token: str, path: str) -> Response:
 
 
 def continue_session(former_token: str, token: str) -> str:
-    """End the session that the same person has had in this browser; return the token of the new session.
+    """End the session that this browser has had before; return the token of the new session.
 
-    It is that of `token`, or of another one where the person goes on in another organisation.
+    It is that of `token`. Where the same person acted in another organisation, it is that of a session there.
+    Its forms have the token of those before: the pages in other windows of the browser still work.
     """
     before, after = _find_session(former_token), _find_session(token)
-    if before is None or after is None or before.account_id != after.account_id:
+    if before is None or after is None:
         return token
     with write_transaction(services.engine, "console.session") as conn:
         sessions.end_session(conn, before.id, services.clock())
-    if _get_organisation(before) == _get_organisation(after):
+    if before.account_id != after.account_id:
         return token
-    new_visitor = find_visitor(token)
-    continued_token = new_visitor and switch_organisation(
-        new_visitor, _get_organisation(before), get_network()
-    )
-    return continued_token or token
+    if _get_organisation(before) != _get_organisation(after):
+        new_visitor = find_visitor(token)
+        there = new_visitor and switch_organisation(new_visitor, _get_organisation(before), get_network())
+        if not there:
+            return token
+        token = there
+    with write_transaction(services.engine, "console.session") as conn:
+        sessions.set_form_token(conn, digest_token(token), _get_form_token(before, former_token))
+    return token
 
 
 def answer_kept_form(token: str, kept_form: KeptForm) -> Response | None:
     """Return the answer that sets the session cookie and shows the account's kept form; None without one.
 
-    The form is shown only in the organisation in which it was typed.
+    The form is shown only in the organisation in which it was typed. The next page tells of one that is not.
     """
     before, after = _find_session(kept_form.former_token), _find_session(token)
-    if before is None or after is None or before.account_id != after.account_id:
+    if before is None or after is None:
         return None
-    typed_form = _decrypt_form(kept_form)
-    if typed_form is None or _get_organisation(before) != _get_organisation(after):
+    is_same = (before.account_id, _get_organisation(before)) == (after.account_id, _get_organisation(after))
+    typed_form = _decrypt_form(kept_form) if is_same else None
+    if typed_form is None:
+        if kept_form.encrypted_form:
+            with write_transaction(services.engine, "console.notice") as conn:
+                sentence = translate("A form that waited belongs to another session. It was not sent.")
+                sessions.set_flash_message(conn, after.id, sentence)
         return None
     g.visitor = find_visitor(token)
     fields = [(name, text) for name, text in typed_form["fields"]]
@@ -232,6 +242,10 @@ def _decrypt_form(kept_form: KeptForm) -> dict[str, Any] | None:
         return None
     typed_form: dict[str, Any] = json.loads(decrypted)
     return typed_form
+
+
+def _get_form_token(session: SessionOfAccountRow, token: str) -> str:
+    return session.form_token or derive_form_token(token)
 
 
 def _get_organisation(session: SessionOfAccountRow) -> Organisation:

@@ -201,7 +201,7 @@ def find_visitor(token: str | None, *, is_use: bool = True) -> Visitor | None:
         rights=rights,
         language=row.language,
         method=row.method,
-        form_token=derive_form_token(token),
+        form_token=row.form_token or derive_form_token(token),
         signed_in_at=row.created_at,
         authenticated_at=row.authenticated_at,
         has_flash_message=row.notice is not None,
@@ -447,7 +447,9 @@ def find_forgery(request: Request, visitor: Visitor | None, origin: str | None) 
     if visitor is None:
         return None
     token = request.form.get(FORM_TOKEN) or request.headers.get("X-Form-Token") or ""
-    if not hmac.compare_digest(token.encode(), visitor.form_token.encode()):
+    # A page that reads no session derives the token from the cookie.
+    accepted_tokens = (visitor.form_token, derive_form_token(request.cookies.get(COOKIE, "")))
+    if not any(hmac.compare_digest(token.encode(), accepted.encode()) for accepted in accepted_tokens):
         return "The form belongs to another session."
     return None
 

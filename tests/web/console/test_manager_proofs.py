@@ -59,7 +59,9 @@ def sign_in_again(browser: Browser, page: str, name: str = "head", password: str
 
 def send_kept_form(browser: Browser, page: str) -> TestResponse:
     """Press the button below a form that was kept."""
-    form = re.search(r'<form method="post" action="(/console/people[^"]*)">(.*?)</form>', page, re.DOTALL)
+    form = re.search(
+        r'<form method="post" action="(/console/(?:people|operations)[^"]*)">(.*?)</form>', page, re.DOTALL
+    )
     assert form is not None, page
     fields: dict[str, list[str]] = {}
     for name, text in re.findall(r'<textarea name="([^"]+)" hidden>\n(.*?)</textarea>', form[2], re.DOTALL):
@@ -159,6 +161,58 @@ def test_a_proposal_to_a_second_person_needs_a_proof_too(story: Story) -> None:
     assert (asked.status_code, SIGN_IN_AGAIN in asked.text) == (401, True)
     done = send_kept_form(browser, sign_in_again(browser, asked.text, "root").text)
     assert done.location.startswith("/console/operations/acts/")
+
+
+def test_a_second_person_approves_roles_only_with_a_proof(story: Story) -> None:
+    """Who proposes roles for oneself must not approve them at another person's unlocked browser."""
+    console = Console(story.house.hub, console={"second_person": ["account role"]})
+    for name, role in (("root", "administrator"), ("boss", "supervisor")):
+        console.add_account(name, HUB, role)
+    han = console.add_account("han", HUB, "observer")
+    boss = console.enter("boss")
+    let_pass(console, LATER)
+    fields = {"organisation": "operator/hub", "role": ["operator"], "reason": "on leave"}
+    act = send(console.enter("root"), f"/console/people/{han}/roles", **fields).location
+    boss.get(act)
+    asked = boss.post(f"{act}/approve", reason="agreed")
+    assert (asked.status_code, SIGN_IN_AGAIN in asked.text) == (401, True)
+    assert list_roles(console, han) == {"observer"}
+    kept = sign_in_again(boss, asked.text, "boss")
+    assert "Change of roles: han" in kept.text
+    assert send_kept_form(boss, kept.text).location == act
+    assert list_roles(console, han) == {"operator"}
+
+
+@BOTH
+def test_pages_in_other_windows_work_after_the_proof(console: Console, head: Browser) -> None:
+    """Two forms wait in two windows; a third window shows a page from before."""
+    kim = console.add_account("kim", KPTA, "officer")
+    first = send(head, "/console/people/add", **_PERSON, role=["officer"])
+    second = send(head, f"/console/people/{kim}/link")
+    head.get("/console/account")
+    before = head.token
+    for _ in range(2):
+        assert "New link" in sign_in_again(head, second.text).text
+        let_pass(console, LATER)
+        second = send(head, f"/console/people/{kim}/link")
+    head.token = before
+    assert head.post("/console/account/organisation", organisation="agency/KPTA").status_code == 302
+    head.token = before
+    assert head.post(f"/console/people/{kim}/end-sessions").status_code == 403, "another session by choice"
+    assert sign_in_again(head, first.text).location == "/console/people"
+    assert "A form that waited belongs to another session" in head.get("/console/people").text
+    assert list_names(console) == ["head", "kim"]
+
+
+def test_another_person_at_the_browser_ends_the_session_before(console: Console, head: Browser) -> None:
+    console.add_account("boss", KPTA, "head")
+    head.get("/console/people")
+    before = head.token
+    assert head.post("/console/sign-in", name="boss", password=PASSWORD).status_code == 302
+    with read_transaction(console.services.engine) as conn:
+        assert [row.ended_at is None for row in sessions.list_sessions(conn, 1)] == [False]
+    head.token = before
+    assert head.post("/console/account/organisation", organisation="agency/KPTA").status_code == 403
 
 
 @pytest.mark.long

@@ -81,6 +81,7 @@ def test_a_link_is_good_for_a_time_and_for_one_state(console: Console, head: Bro
         now = console.services.clock()
         if how == "suspended":
             accounts.set_status(conn, lee.id, "SUSPENDED", now)
+            accounts.set_status(conn, lee.id, "ACTIVE", now)
         if how == "another role":
             accounts.set_roles(conn, lee.id, *HUB, ["administrator"], now)
     if how == "late":

@@ -42,6 +42,7 @@ from gateway.store import (
     read_transaction,
 )
 from gateway.web.console.act_reasons import get_operator, get_operator_desk, read_reason
+from gateway.web.console.kept_forms import answer_missing_proof
 from gateway.web.console.operations.object_pages import PAGE
 from gateway.web.console.page_formats import read_search_text, translate
 from gateway.web.console.page_guards import (
@@ -225,6 +226,10 @@ def show_act(number: int, problem: str = "") -> str:
 @require_right(Right.OBSERVE)
 def decide_act(number: int, decision: str) -> Response | tuple[str, int]:
     """Confirm a draft, approve or reject an act of another person, or withdraw one's own."""
+    if decision == "approve":
+        demand = _answer_missing_proof(number)
+        if demand is not None:
+            return demand
     reason, by = read_reason(), get_operator()
     if reason is None and decision != "withdraw":
         problem = translate("Give a reason of 1 to 500 characters on one line.")
@@ -235,6 +240,19 @@ def decide_act(number: int, decision: str) -> Response | tuple[str, int]:
         return show_act(number, str(refused)), HTTPStatus.CONFLICT
     store_flash_message(sentence)
     return redirect(f"/console/operations/acts/{number}")
+
+
+def _answer_missing_proof(act_id: int) -> Response | None:
+    """Return the page to sign in again if the approval of an act gives roles and the proof is old, else None.
+
+    An operator who has proposed roles must not approve them at the unlocked browser of another person.
+    """
+    with read_transaction(services.engine) as conn:
+        row = operator_acts.find_act(conn, act_id)
+    if row is None or ACT_KINDS[row.act].subject_kind != "account":
+        return None
+    purpose = f"{translate('Change of roles')}: {row.parameters['name']}"
+    return answer_missing_proof(purpose, f"/console/operations/acts/{act_id}")
 
 
 def _perform_decision(act_id: int, decision: str, reason: str, operator: Operator) -> str:

@@ -11,8 +11,10 @@ from werkzeug.wrappers import Response
 from gateway.accounts import digest_token, find_password_problem
 from gateway.hub import record_password_change
 from gateway.store import AuditEntry, InvitedAccountRow, accounts, read_transaction, write_transaction
+from gateway.web.console.kept_forms import continue_session
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import (
+    COOKIE,
     Authentication,
     begin_session,
     get_network,
@@ -65,7 +67,7 @@ def set_first_password(token: str) -> _Page:
     session = _store_password(token, hash_typed_password(new, services.random(_SALT)))
     answer = redirect("/console/")
     if session is not None:
-        set_session_cookie(answer, session)
+        set_session_cookie(answer, continue_session(request.cookies.get(COOKIE, ""), session))
     return answer
 
 
