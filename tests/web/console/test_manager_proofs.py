@@ -166,13 +166,15 @@ def test_a_proposal_to_a_second_person_needs_a_proof_too(story: Story) -> None:
 def test_a_second_person_approves_roles_only_with_a_proof(story: Story) -> None:
     """Who proposes roles for oneself must not approve them at another person's unlocked browser."""
     console = Console(story.house.hub, console={"second_person": ["account role"]})
-    for name, role in (("root", "administrator"), ("boss", "supervisor")):
+    for name, role in (("root", "administrator"), ("boss", "supervisor"), ("lee", "observer")):
         console.add_account(name, HUB, role)
     han = console.add_account("han", HUB, "observer")
-    boss = console.enter("boss")
+    boss, lee = console.enter("boss"), console.enter("lee")
     let_pass(console, LATER)
     fields = {"organisation": "operator/hub", "role": ["operator"], "reason": "on leave"}
     act = send(console.enter("root"), f"/console/people/{han}/roles", **fields).location
+    lee.get(act)
+    assert lee.post(f"{act}/approve", reason="agreed").status_code == 403, "who may not approve is not asked"
     boss.get(act)
     asked = boss.post(f"{act}/approve", reason="agreed")
     assert (asked.status_code, SIGN_IN_AGAIN in asked.text) == (401, True)

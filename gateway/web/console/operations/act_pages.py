@@ -226,7 +226,7 @@ def show_act(number: int, problem: str = "") -> str:
 @require_right(Right.OBSERVE)
 def decide_act(number: int, decision: str) -> Response | tuple[str, int]:
     """Confirm a draft, approve or reject an act of another person, or withdraw one's own."""
-    if decision == "approve":
+    if decision == "approve" and visitor.may(Right.APPROVE_OPERATIONS):
         demand = _answer_missing_proof(number)
         if demand is not None:
             return demand
@@ -249,7 +249,7 @@ def _answer_missing_proof(act_id: int) -> Response | None:
     """
     with read_transaction(services.engine) as conn:
         row = operator_acts.find_act(conn, act_id)
-    if row is None or ACT_KINDS[row.act].subject_kind != "account":
+    if row is None or row.act != "account role":
         return None
     purpose = f"{translate('Change of roles')}: {row.parameters['name']}"
     return answer_missing_proof(purpose, f"/console/operations/acts/{act_id}")
