@@ -333,7 +333,7 @@ oidc_sign_ins = Table(
     make_required_column("return_path"),
     make_required_column("network", CODE_TEXT),
     make_required_column("expires_at", Instant),
-    Column("kept_form", Text),  # the form from before the session ended, sealed with a secret of the browser
+    Column("kept_form", Text),  # the session before and a form, sealed with a secret of the browser
     Column("reauthenticates", Boolean, nullable=False, server_default=false()),
     Index("ix_oidc_sign_ins_network", "network", "expires_at"),
     Index("ix_oidc_sign_ins_expires_at", "expires_at"),
@@ -358,7 +358,7 @@ class OidcSignInRow(Protocol):
 class NewOidcSignIn:
     """A request to the provider: digests of state and browser, nonce, code verifier, the path to return to.
 
-    `kept_form` is the form that was filled in before the session ended, sealed with a secret of the browser.
+    `kept_form` is the session before and a form that waits, sealed with a secret of the browser.
     With `reauthenticates` the provider must authenticate a person anew who is signed in already.
     """
 

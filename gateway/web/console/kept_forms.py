@@ -141,7 +141,7 @@ def answer_missing_proof(purpose: str, path: str) -> Response | None:
         return None
     token, fields = request.cookies.get(COOKIE, ""), _list_typed_fields()
     encrypted_form = _encrypt_form(token, fields, purpose)
-    problem = translate("Sign in again first: so the gateway knows that it is you.")
+    problem = f"{purpose}. {translate('Sign in again first: so the gateway knows that it is you.')}"
     if fields and encrypted_form:
         problem = f"{problem} {translate('What you typed is kept.')}"
     page_text = render_sign_in(
@@ -220,7 +220,7 @@ def answer_kept_form(token: str, kept_form: KeptForm) -> Response | None:
                 sentence = translate("A form that waited belongs to another session. It was not sent.")
                 sessions.set_flash_message(conn, after.id, sentence)
         return None
-    g.visitor = find_visitor(token)
+    g.visitor, g.language = find_visitor(token), after.language
     fields = [(name, text) for name, text in typed_form["fields"]]
     page_text = render_template(
         "kept_form.html",

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlencode
 
-from flask import Blueprint, abort, make_response, redirect, render_template, request
+from flask import Blueprint, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from gateway.accounts import (
@@ -118,7 +118,7 @@ def _answer_begin(provider: OidcProvider) -> _Page:
     )
     with write_transaction(services.engine, "console.openid") as conn:
         if sessions.count_waiting_oidc_sign_ins(conn, new_sign_in.network, now) >= _MOST_OPEN:
-            abort(HTTPStatus.TOO_MANY_REQUESTS, translate("Too many attempts. Try again later."))
+            return _answer_many_attempts(requested)
         sessions.insert_oidc_sign_in(conn, new_sign_in)
     # Browsers let no form redirect to another site: so a page of the console does it after the form.
     answer = make_response(render_template("openid_start.html", url=url))
@@ -139,7 +139,7 @@ def _answer_return(provider: OidcProvider) -> _Page:
         )
     if waiting_sign_in is None or request.args.get("iss", provider.issuer) != provider.issuer:
         return _render_refusal(
-            translate("This answer of the provider belongs to no sign-in of this browser."),
+            translate("This answer of the provider is late, or belongs to no sign-in of this browser."),
             _RequestedSignIn(),
         )
     # Only a browser that began a sign-in here gets here: another page cannot use up the attempts of others.
@@ -150,8 +150,7 @@ def _answer_return(provider: OidcProvider) -> _Page:
     )
     network = get_network()
     if find_network_wait(network) is not None:
-        sentence = translate("Too many attempts. Try again later.")
-        return _render_refusal(sentence, requested, HTTPStatus.TOO_MANY_REQUESTS)
+        return _answer_many_attempts(requested)
     code = request.args.get("code", "")
     if not code:
         return _render_refusal(translate("The provider has not signed you in."), requested)
@@ -180,6 +179,8 @@ def _sign_in_with_token(
     result = sign_in_with_subject(issuer, id_token.subject, authentication, may_enter=fault is None)
     if result.token is not None:
         return _finish_sign_in(result.token, requested)
+    if result.wait_time is not None:
+        return _answer_many_attempts(requested)
     sentence = translate("No account of this console belongs to this person.")
     if fault is not None:
         _LOG.warning("sign-in by OpenID refused: %s", fault)
@@ -194,9 +195,11 @@ def _describe_fault(fault: ProofFault) -> str:
             "The provider does not say when it asked who you are. Use another way to sign in, and tell the "
             "operator: the claim auth_time is missing."
         )
-    if fault is ProofFault.AHEAD:
-        return translate("The clock of the provider is ahead of the clock of the gateway. Tell the operator.")
-    return translate("The provider has not asked who you are. Sign in there with your credentials.")
+    return translate(
+        "The provider does not show that it has asked who you are since your request. Sign in there with "
+        "your credentials, within five minutes. If this happens again, tell the operator: the clocks may "
+        "differ."
+    )
 
 
 def _finish_sign_in(token: str, requested: _RequestedSignIn) -> Response:
@@ -223,6 +226,11 @@ def _render_refusal(
         reauthenticates=requested.reauthenticates,
     )
     return page, status
+
+
+def _answer_many_attempts(requested: _RequestedSignIn) -> _Page:
+    sentence = translate("Too many attempts. Try again later.")
+    return _render_refusal(sentence, requested, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 def _answer_problem(problem: ProviderError, requested: _RequestedSignIn) -> _Page:
