@@ -44,7 +44,7 @@ from gateway.store import (
 from gateway.web.console.act_reasons import get_operator, get_operator_desk, read_reason
 from gateway.web.console.kept_forms import answer_missing_proof
 from gateway.web.console.operations.object_pages import PAGE
-from gateway.web.console.page_formats import read_search_text, translate
+from gateway.web.console.page_formats import read_search_text, translate, translate_word
 from gateway.web.console.page_guards import (
     require_right,
     services,
@@ -251,7 +251,9 @@ def _answer_missing_proof(act_id: int) -> Response | None:
         row = operator_acts.find_act(conn, act_id)
     if row is None or row.act != "account role":
         return None
-    purpose = f"{translate('Change of roles')}: {row.parameters['name']}"
+    roles = ", ".join(map(translate_word, row.parameters["after"])) or translate("none")
+    person = f"{row.parameters['name']}, {row.parameters['organisation']}"
+    purpose = f"{translate('Approve and do it')}: {translate('Change of roles')} ({person}: {roles})"
     return answer_missing_proof(purpose, f"/console/operations/acts/{act_id}")
 
 
