@@ -16,4 +16,6 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the column. A node that does not know it asks for the token that it derives itself."""
-    op.add_column("sessions", sa.Column("form_token", sa.Text(), nullable=True))
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    text = sa.Text() if is_sqlite else sa.Text(collation="C")
+    op.add_column("sessions", sa.Column("form_token", text, nullable=True))
