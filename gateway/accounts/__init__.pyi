@@ -24,6 +24,10 @@ from .role_rights import list_rights as list_rights
 from .role_rights import list_roles as list_roles
 from .role_rights import may_manage_account as may_manage_account
 from .role_rights import may_manage_organisation as may_manage_organisation
+from .second_persons import LINK_CODE_OCTETS as LINK_CODE_OCTETS
+from .second_persons import SecondPersonRules as SecondPersonRules
+from .second_persons import digest_shared_link as digest_shared_link
+from .second_persons import format_link_code as format_link_code
 from .sign_in_proofs import FAILURE_WINDOW as FAILURE_WINDOW
 from .sign_in_proofs import MAX_SUBJECT_CHARACTERS as MAX_SUBJECT_CHARACTERS
 from .sign_in_proofs import MAX_SUBJECT_OCTETS as MAX_SUBJECT_OCTETS

@@ -14,6 +14,7 @@ from gateway.agreements import read_agreement
 from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
 from gateway.hub import check_bundle_period, check_removed_documents, load_publisher_rules
+from gateway.operations.account_acts import perform_account_act
 from gateway.operations.agreement_acts import load_checked_agreement, suspend_agreement
 from gateway.operations.audited_changes import DatabaseChange
 from gateway.operations.mapping_activation import (
@@ -27,7 +28,6 @@ from gateway.operations.mapping_activation import (
 )
 from gateway.operations.operator_acts import (
     admit_messages,
-    change_account_roles,
     change_deliveries,
     hold_lanes,
     release_lanes,
@@ -69,7 +69,9 @@ ACT_KINDS: Final[Mapping[str, ActKind]] = {
         ActKind("agreement load", "file", changes_trust=True),
         ActKind("agreement suspend", "agreement", changes_trust=True),
         ActKind("map use", "file", changes_trust=True),
+        ActKind("account add", "account"),
         ActKind("account role", "account"),
+        ActKind("account invite", "account"),
         ActKind("fees waive", "fee"),
         ActKind("fees settle", "fee"),
     )
@@ -117,7 +119,7 @@ def describe_order(order: ActOrder) -> str:
         return f"lane {', '.join(order.lanes)}"
     if parameters.get("fee"):
         return f"fee {parameters['fee']}"
-    if order.act == "account role":
+    if order.act.startswith("account "):
         return f"account {parameters.get('name', '')}"
     subject = (
         ", ".join(parameters.get("agreements", ())) or parameters.get("party") or parameters.get("agency")
@@ -159,7 +161,7 @@ def _check_subject(order: ActOrder, act_kind: ActKind) -> None:
         "agency": bool(order.parameters.get("agency")),
         "agreement": bool(order.parameters.get("agreements")),
         "file": order.file_octets is not None,
-        "account": bool(order.parameters.get("account")),
+        "account": bool(order.parameters.get("name")),
         "fee": bool(order.parameters.get("fee")),
     }
     if not has_subject[act_kind.subject_kind]:
@@ -185,7 +187,7 @@ def perform_act(change: DatabaseChange, order: ActOrder, folder: CheckedFolder |
     if subject_word == "agency":
         return _switch_agency(change, order.parameters["agency"], is_switched_back=verb == "back")
     if subject_word == "account":
-        return change_account_roles(change, order.parameters)
+        return perform_account_act(change, order.act, order.parameters)
     if subject_word == "fees":
         return _end_fee(change, verb, order.parameters["fee"])
     if subject_word == "map":

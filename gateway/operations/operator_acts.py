@@ -1,4 +1,4 @@
-"""The acts of operators on cases, messages, deliveries, fees, parties, accounts and consoles of agencies."""
+"""The acts of operators on cases, messages, deliveries, fees, parties and consoles of agencies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ from gateway.store import (
     FeeRow,
     LaneBacklog,
     MessageRow,
-    accounts,
     agency_requests,
     api_tokens,
     fees,
@@ -291,51 +290,6 @@ def admit_messages(change: DatabaseChange, message_ids: Iterable[int]) -> dict[i
         f"message {message_text}", before=dict.fromkeys(delivery_by_message), after=delivery_by_message
     )
     return delivery_by_message
-
-
-def change_account_roles(change: DatabaseChange, proposal: Mapping[str, Any]) -> str:
-    """Set the roles of an account in one organisation, as proposed; return the new roles as a sentence.
-
-    Raises GW705 when the roles are not any more those that the proposal began from, and GW808 for an
-    account that is gone.
-    """
-    organisation_kind, _, organisation_code = str(proposal["organisation"]).partition("/")
-    account_row = accounts.find_by_id(change.conn, proposal["account"])
-    if account_row is None:
-        raise GatewayError(MISUSE, f"there is no account {proposal['name']}", "account")
-    roles_before = _read_roles(change.conn, account_row.id, organisation_kind, organisation_code)
-    if roles_before != list(proposal["before"]):
-        detail = f"the roles of {account_row.name} were changed since this was proposed"
-        raise GatewayError(TRANSITION_REFUSED, detail, "account role")
-    accounts.set_roles(
-        change.conn, account_row.id, organisation_kind, organisation_code, proposal["after"], change.at
-    )
-    organisation = proposal["organisation"]
-    text_before, text_after = (
-        ", ".join(f"{organisation}:{role}" for role in roles) for roles in (roles_before, proposal["after"])
-    )
-    change.record_trust_change(
-        f"account {account_row.name}", before={"roles": text_before}, after={"roles": text_after}
-    )
-    return f"Roles of {account_row.name} in {organisation}: {', '.join(proposal['after']) or 'none'}."
-
-
-def check_no_self_approval(proposal: Mapping[str, Any], account_id: int) -> None:
-    """Raise GW705 when a person would approve a change of that person's own roles."""
-    if proposal["account"] == account_id:
-        raise GatewayError(TRANSITION_REFUSED, "nobody approves a change of own roles", "account role")
-
-
-def _read_roles(
-    conn: Connection, account_id: int, organisation_kind: str, organisation_code: str
-) -> list[str]:
-    """Return the roles of an account in one organisation."""
-    role_rows = accounts.list_account_roles(conn, account_id)
-    return sorted(
-        role.role
-        for role in role_rows
-        if role.kind == organisation_kind and role.organisation == organisation_code
-    )
 
 
 #: An act that is intended longer than this waits for something: the console performs it at once.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from gateway.agreements import AgreementDocument, AgreementFinding, read_agreeme
 from gateway.config import Settings
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.hub import open_active_mappings, read_mapping_files
+from gateway.operations.account_acts import check_no_self_approval
 from gateway.operations.act_kinds import (
     ActOrder,
     describe_mapping_order,
@@ -29,7 +30,6 @@ from gateway.operations.act_kinds import (
 from gateway.operations.agreement_acts import find_load_problem, list_agreement_findings
 from gateway.operations.audited_changes import Act, open_change
 from gateway.operations.mapping_activation import open_uploaded_mappings
-from gateway.operations.operator_acts import check_no_self_approval
 from gateway.operations.partner_findings import find_unfit_contracts
 from gateway.store import (
     ActDecision,
@@ -170,7 +170,6 @@ def _compare_texts(before: bytes, after: bytes) -> tuple[DifferenceLine, ...]:
     )
 
 
-_OPERATOR_ROLE: Final = "operator"
 _ACT_COMMIT: Final = "console.act"
 #: Uploads of one person that are neither done nor rejected.
 MAX_UPLOADS: Final = 10
@@ -178,11 +177,12 @@ MAX_UPLOADS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A person who acts: the account with its name, and the network of the request."""
+    """A person who acts: the account with its name, the network of the request, and the role in the audit."""
 
     account: int
     name: str
     network: str
+    role: str = "operator"
 
 
 def make_order(act_row: OperatorActRow) -> ActOrder:
@@ -206,11 +206,20 @@ class OperatorDesk:
         """Do an act, or store it for a second person; return its number in that case, and a sentence."""
         folder = read_order_mappings(order, self.settings, self.clock())
         if order.act in self.second_person_acts:
-            return self._store_proposal(order, operator, reason), describe_order(order)
+            return self.propose_order(order, operator, reason), describe_order(order)
         with open_change(
             self.engine, self.settings, self._make_act(order, operator, reason), _ACT_COMMIT, self.clock()
         ) as change:
             return None, perform_act(change, order, folder)
+
+    def propose_order(self, order: ActOrder, operator: Operator, reason: str) -> int:
+        """Store an order that waits for a second person, with its audit row; return the id of the act."""
+        with write_transaction(self.engine, "console.proposal") as conn:
+            act_id = operator_acts.insert_act(
+                conn, self._make_row(order, operator, "PENDING", reason), self.clock()
+            )
+            self._record_proposal(conn, order, operator, reason)
+        return act_id
 
     def store_draft(self, order: ActOrder, operator: Operator) -> int:
         """Store an uploaded act for a look before it is proposed or done; return its number.
@@ -257,16 +266,18 @@ class OperatorDesk:
             operator_acts.set_outcome(change.conn, act_id, outcome_text)
         return True, outcome_text
 
-    def approve_act(self, act_id: int, operator: Operator, reason: str) -> str:
+    def approve_act(self, act_id: int, operator: Operator, reason: str, link_code: str = "") -> str:
         """Do an act that another person proposed; return its result as a sentence.
 
-        Raises GW705 when the act waits no longer, or when this person proposed it.
+        `link_code` is the second part of the link that the act makes good. Raises GW705 when the act waits no
+        longer, or when this person proposed it.
         """
         act_row = self._load_act(act_id)
         order = make_order(act_row)
         self._check_second_person(act_row, operator)
-        if order.act == "account role":
+        if order.act.startswith("account "):
             check_no_self_approval(order.parameters, operator.account)
+            order = replace(order, parameters={**order.parameters, "code": link_code})
         now = self.clock()
         folder = read_order_mappings(order, self.settings, now)
         full_reason = "; ".join(
@@ -295,15 +306,6 @@ class OperatorDesk:
             operator_acts.set_outcome(conn, act_id, "")
             if act_row.state != "DRAFT":
                 self._record_outcome(conn, make_order(act_row), operator, reason, end_state.lower())
-
-    def _store_proposal(self, order: ActOrder, operator: Operator, reason: str) -> int:
-        """Store an order that waits for a second person, with its audit row; return the id of the act."""
-        with write_transaction(self.engine, "console.proposal") as conn:
-            act_id = operator_acts.insert_act(
-                conn, self._make_row(order, operator, "PENDING", reason), self.clock()
-            )
-            self._record_proposal(conn, order, operator, reason)
-        return act_id
 
     def _load_act(self, act_id: int) -> OperatorActRow:
         with read_transaction(self.engine) as conn:
@@ -345,7 +347,7 @@ class OperatorDesk:
         """Write the audit row of a step that does not do the act: `act_outcome` is proposed or its end."""
         entry = AuditEntry(
             operator.name,
-            _OPERATOR_ROLE,
+            operator.role,
             order.verb,
             describe_order(order),
             act_outcome,

@@ -216,6 +216,7 @@ from .operator_acts import ActDecision as ActDecision
 from .operator_acts import NewOperatorAct as NewOperatorAct
 from .operator_acts import NewStatusAnnouncement as NewStatusAnnouncement
 from .operator_acts import OperatorActRow as OperatorActRow
+from .operator_acts import OperatorActSummaryRow as OperatorActSummaryRow
 from .operator_acts import StatusAnnouncementRow as StatusAnnouncementRow
 from .ordered_deliveries import SentDeliveryRow as SentDeliveryRow
 from .parties import CertificateRow as CertificateRow

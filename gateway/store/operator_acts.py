@@ -152,9 +152,13 @@ def find_act(conn: Connection, act_id: int) -> OperatorActRow | None:
     return conn.execute(query.where(operator_acts.c.id == act_id)).first()
 
 
-def list_acts(conn: Connection, state: str, *, limit: int = 50) -> Sequence[OperatorActSummaryRow]:
-    """Return the acts in a state without their content, newest first."""
+def list_acts(
+    conn: Connection, state: str, *, proposer: int | None = None, limit: int = 50
+) -> Sequence[OperatorActSummaryRow]:
+    """Return the acts in a state without their content, newest first; with `proposer` those of an account."""
     query = select(*_COLUMNS).select_from(_SOURCE).where(operator_acts.c.state == state)
+    if proposer is not None:
+        query = query.where(operator_acts.c.proposed_by == proposer)
     return conn.execute(query.order_by(operator_acts.c.id.desc()).limit(limit)).all()
 
 

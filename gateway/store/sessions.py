@@ -151,6 +151,12 @@ def set_flash_message(conn: Connection, session: int, flash_message: str | None)
     conn.execute(update(sessions).where(sessions.c.id == session).values(notice=flash_message))
 
 
+def set_account_flash_message(conn: Connection, account: int, flash_message: str) -> None:
+    """Store the sentence that the next page of each open session of an account shows."""
+    theirs = (sessions.c.account_id == account, sessions.c.ended_at.is_(None))
+    conn.execute(update(sessions).where(*theirs).values(notice=flash_message))
+
+
 def take_flash_message(conn: Connection, session: int) -> str | None:
     """Return the sentence for the next page, and remove it."""
     flash_message = conn.execute(select(sessions.c.notice).where(sessions.c.id == session)).scalar()
@@ -283,6 +289,11 @@ def remove_passkey(conn: Connection, account: int, passkey: int) -> str | None:
     name = conn.execute(select(passkeys.c.name).where(*conditions)).scalar()
     conn.execute(delete(passkeys).where(*conditions))
     return None if name is None else str(name)
+
+
+def remove_passkeys(conn: Connection, account: int) -> int:
+    """Remove every passkey of an account; return how many there were."""
+    return conn.execute(delete(passkeys).where(passkeys.c.account_id == account)).rowcount
 
 
 def insert_challenge(conn: Connection, challenge: NewChallenge) -> None:

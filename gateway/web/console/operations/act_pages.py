@@ -13,15 +13,14 @@ from werkzeug.wrappers import Response
 from gateway.accounts import Right
 from gateway.errors import GatewayError
 from gateway.operations import (
-    ACT_KINDS,
     MAX_DELIVERIES,
     ActOrder,
-    Operator,
     describe_delivery,
     describe_order,
     describe_party,
     draft_agreement,
     draft_mappings,
+    ends_sign_in_ways,
     find_mailbox_filings,
     find_mapping_plan,
     read_draft_preview,
@@ -42,9 +41,13 @@ from gateway.store import (
     read_transaction,
 )
 from gateway.web.console.act_reasons import get_operator, get_operator_desk, read_reason
-from gateway.web.console.kept_forms import answer_missing_proof
+from gateway.web.console.operations.act_decisions import (
+    answer_missing_proof_of_approval,
+    decide_on_act,
+    require_act_right,
+)
 from gateway.web.console.operations.object_pages import PAGE
-from gateway.web.console.page_formats import read_search_text, translate, translate_word
+from gateway.web.console.page_formats import read_search_text, translate
 from gateway.web.console.page_guards import (
     require_right,
     services,
@@ -56,16 +59,6 @@ from gateway.web.console.page_needs import accept_files
 pages: Final = Blueprint("acts", __name__)
 #: Octets of a form with an agreement, or with the archive of mappings.
 _ROOM_FOR_UPLOAD: Final = 16 * 1024**2
-
-
-def require_act_right(act: str) -> None:
-    """Answer 403 unless the person may perform this act, and 404 if there is no such act."""
-    act_kind = ACT_KINDS.get(act)
-    if act_kind is None:
-        abort(HTTPStatus.NOT_FOUND)
-    right = Right.MANAGE_ACCOUNTS if act_kind.subject_kind == "account" else Right.OPERATE
-    if not visitor.may(Right.ADMINISTER_TRUST if act_kind.changes_trust else right):
-        abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to do this.")
 
 
 _ENDED: Final = ("DONE", "REJECTED", "WITHDRAWN")
@@ -211,11 +204,13 @@ def show_act(number: int, problem: str = "") -> str:
         if row is None or (row.state == "DRAFT" and row.proposed_by != visitor.account):
             abort(HTTPStatus.NOT_FOUND)
         preview = read_draft_preview(conn, services.settings, row, services.clock())
+        ends_ways = ends_sign_in_ways(conn, services.settings, row)
     is_own = row.proposed_by == visitor.account
     return render_template(
         "operations/act_preview.html",
         row=row,
         preview=preview,
+        ends_ways=ends_ways,
         mine=is_own,
         may_approve=visitor.may(Right.APPROVE_OPERATIONS) and not is_own,
         problem=problem,
@@ -224,64 +219,29 @@ def show_act(number: int, problem: str = "") -> str:
 
 @pages.post("/acts/<int:number>/<decision>")
 @require_right(Right.OBSERVE)
-def decide_act(number: int, decision: str) -> Response | tuple[str, int]:
+def decide_act(number: int, decision: str) -> Response | str | tuple[str, int]:
     """Confirm a draft, approve or reject an act of another person, or withdraw one's own."""
     if decision == "approve" and visitor.may(Right.APPROVE_OPERATIONS):
-        demand = _answer_missing_proof(number)
+        demand = answer_missing_proof_of_approval(number)
         if demand is not None:
             return demand
-    reason, by = read_reason(), get_operator()
+    reason = read_reason()
     if reason is None and decision != "withdraw":
         problem = translate("Give a reason of 1 to 500 characters on one line.")
         return show_act(number, problem), HTTPStatus.UNPROCESSABLE_ENTITY
-    try:
-        sentence = _perform_decision(number, decision, reason or "", by)
-    except GatewayError as refused:
-        return show_act(number, str(refused)), HTTPStatus.CONFLICT
-    store_flash_message(sentence)
-    return redirect(f"/console/operations/acts/{number}")
-
-
-def _answer_missing_proof(act_id: int) -> Response | None:
-    """Return the page to sign in again if the approval of an act gives roles and the proof is old, else None.
-
-    An operator who has proposed roles must not approve them at the unlocked browser of another person.
-    """
     with read_transaction(services.engine) as conn:
-        row = operator_acts.find_act(conn, act_id)
-    if row is None or row.act != "account role":
-        return None
-    roles = ", ".join(map(translate_word, row.parameters["after"])) or translate("none")
-    person = f"{row.parameters['name']}, {row.parameters['organisation']}"
-    purpose = f"{translate('Approve and do it')}: {translate('Change of roles')} ({person}: {roles})"
-    return answer_missing_proof(purpose, f"/console/operations/acts/{act_id}")
-
-
-def _perform_decision(act_id: int, decision: str, reason: str, operator: Operator) -> str:
-    """Approve, reject, confirm or withdraw a stored operator action; return the sentence to show.
-
-    Answers 403 without the right, and 404 for another `decision`, or for no action to confirm or withdraw.
-    """
-    desk = get_operator_desk()
-    if decision in ("approve", "reject"):
-        if not visitor.may(Right.APPROVE_OPERATIONS):
-            abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to do this.")
-        if decision == "approve":
-            return desk.approve_act(act_id, operator, reason)
-        desk.end_act(act_id, operator, "REJECTED", reason)
-        return translate("The act is rejected.")
-    if decision not in ("confirm", "withdraw"):
-        abort(HTTPStatus.NOT_FOUND)
-    with read_transaction(services.engine) as conn:
-        row = operator_acts.find_act(conn, act_id)
+        row = operator_acts.find_act(conn, number)
     if row is None:
         abort(HTTPStatus.NOT_FOUND)
-    require_act_right(row.act)
-    if decision == "withdraw":
-        desk.end_act(act_id, operator, "WITHDRAWN", reason)
-        return translate("The act is withdrawn.")
-    is_performed, sentence = desk.confirm_draft(act_id, operator, reason)
-    return sentence if is_performed else translate("The act waits for a second person.")
+    try:
+        decided_act = decide_on_act(row, decision, reason or "")
+    except GatewayError as refused:
+        return show_act(number, str(refused)), HTTPStatus.CONFLICT
+    if decided_act.link_code:
+        name = row.parameters["name"]
+        return render_template("operations/link_code.html", act=number, name=name, decided=decided_act)
+    store_flash_message(decided_act.sentence)
+    return redirect(f"/console/operations/acts/{number}")
 
 
 _STATES: Final = ("ACTIVE", "SUSPENDED", "RETIRED")

@@ -36,7 +36,7 @@ from gateway.store import (
     read_transaction,
     refusal_counts,
 )
-from gateway.web.console.act_reasons import get_operator_desk
+from gateway.web.console.act_reasons import get_operator_desk, translate_act
 from gateway.web.console.charts import Chart, Series, draw_columns, draw_lines
 from gateway.web.console.operations.act_pages import pages as act_pages
 from gateway.web.console.operations.object_pages import answer_list, read_list_filter
@@ -90,28 +90,6 @@ def describe_state(state: Any) -> tuple[str, str]:
     """Return the kind of a state, and the sign that is shown before its name."""
     kind = _KINDS.get(str(state), "idle")
     return kind, _SIGNS[kind]
-
-
-def translate_act(act: str) -> str:
-    """Return the name of an operator's verb, such as ``queue try``, in the language of the reader."""
-    return {
-        "queue try": translate("Try now"),
-        "queue hold": translate("Hold"),
-        "queue release": translate("Release"),
-        "queue requeue": translate("Queue again"),
-        "queue cancel": translate("Cancel delivery"),
-        "message admit": translate("Open its case"),
-        "agency console": translate("Decide at the console"),
-        "agency back": translate("Back to its own system"),
-        "party suspend": translate("Suspend party"),
-        "party resume": translate("Resume party"),
-        "agreement load": translate("Load agreement"),
-        "agreement suspend": translate("Suspend agreement"),
-        "map use": translate("Use mappings"),
-        "account role": translate("Change roles"),
-        "fees waive": translate("Waive fee"),
-        "fees settle": translate("Paid elsewhere"),
-    }.get(act, act)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from gateway.accounts import (
     Organisation,
     OrganisationKind,
     RoleChange,
+    SecondPersonRules,
     digest_token,
     find_role_problem,
     make_token,
@@ -24,6 +25,7 @@ from gateway.accounts import (
     may_manage_organisation,
 )
 from gateway.hub import record_account_change
+from gateway.operations import LINK_LIFE, read_second_person_rules
 from gateway.store import (
     AccountRow,
     AuditEntry,
@@ -35,12 +37,12 @@ from gateway.store import (
     sessions,
     write_transaction,
 )
+from gateway.web.console.page_formats import get_translations
 from gateway.web.console.page_guards import services, visitor
 from gateway.wire import find_unclear_character
 
-#: How long a link to set a password is valid.
-LINK_LIFE: Final = timedelta(hours=72)
-_TOKEN: Final = 32
+#: Random octets of the token of a link.
+TOKEN_OCTETS: Final = 32
 _LONGEST_NAME: Final = 64
 _ADDS: Final = "account add"
 #: People that a party or an agency adds within a day; an operator adds as many as there are.
@@ -69,6 +71,11 @@ class NewPerson:
     language: str
     organisation: Organisation
     roles: frozenset[str]
+
+
+def get_second_person_rules() -> SecondPersonRules:
+    """Return what needs two persons in this hub."""
+    return read_second_person_rules(services.settings)
 
 
 def find_organisation(conn: Connection, text: str) -> Organisation | None:
@@ -106,55 +113,55 @@ def find_managed_account(conn: Connection, account_id: int) -> ManagedAccount | 
     return ManagedAccount(row, managed_roles, whole) if managed_roles or whole else None
 
 
-def add_account(person: NewPerson) -> str:
-    """Add a person; return the link to set a password. Raises AccountRefusedError."""
+def add_account(person: NewPerson) -> str | None:
+    """Add a person; return the link to set a password.
+
+    None, and nothing is stored, where a second person must approve it. Raises AccountRefusedError.
+    """
     with write_transaction(services.engine, "console.people") as conn:
-        number = _store_account(conn, person)
+        change, now = check_new_person(conn, person), services.clock()
+        if get_second_person_rules().is_role_change_shared(visitor.organisation, change):
+            return None
+        new = NewAccount(person.name, person.display_name, visitor.name, language=person.language)
+        number = accounts.insert_account(conn, new, now)
         kind, code = person.organisation.kind.value, person.organisation.code
-        accounts.set_roles(conn, number, kind, code, sorted(person.roles), services.clock())
+        accounts.set_roles(conn, number, kind, code, sorted(person.roles), now)
         _record_change(conn, _ADDS, person.name, after=_name_roles(person.organisation, person.roles))
         return _store_invitation(conn, number)
 
 
-def add_account_without_roles(person: NewPerson) -> int:
-    """Add a person whose roles a second person approves; return the account. Raises AccountRefusedError."""
-    with write_transaction(services.engine, "console.people") as conn:
-        number = _store_account(conn, person)
-        _record_change(conn, _ADDS, person.name, after={"roles": ""})
-        return number
-
-
-def _store_account(conn: Connection, person: NewPerson) -> int:
-    """Store the account of a person, without its roles; return its id. Raises AccountRefusedError."""
+def check_new_person(conn: Connection, person: NewPerson) -> RoleChange:
+    """Return the change that gives a new person the roles; raises AccountRefusedError."""
     _check_person(person)
-    now = services.clock()
     change = RoleChange(person.organisation, frozenset(), person.roles)
     problem = find_role_problem(visitor.organisation, change)
     if problem is not None:
         raise AccountRefusedError(problem)
     if visitor.organisation.kind is not OrganisationKind.OPERATOR:
-        added = audit_log.count_actions(conn, _name_own_organisation(), _ADDS, now - timedelta(days=1))
-        if added >= _MOST_ADDED:
+        since = services.clock() - timedelta(days=1)
+        if audit_log.count_actions(conn, _name_own_organisation(), _ADDS, since) >= _MOST_ADDED:
             raise AccountRefusedError(_TOO_MANY)
     if accounts.find_by_name(conn, person.name) is not None:
         raise AccountRefusedError("There is an account with this name already.")
     _check_party(conn, change)
-    new = NewAccount(person.name, person.display_name, visitor.name, language=person.language)
-    return accounts.insert_account(conn, new, now)
+    return change
 
 
-def change_roles(account_id: int, organisation: Organisation, roles: frozenset[str]) -> None:
-    """Set the roles of an account in one organisation.
+def change_roles(account_id: int, organisation: Organisation, roles: frozenset[str]) -> bool:
+    """Set the roles of an account in one organisation; return False where a second person must approve it.
 
     Raises AccountRefusedError, and LookupError for an account that the person does not manage.
     """
     with write_transaction(services.engine, "console.people") as conn:
         account, change = check_role_change(conn, account_id, organisation, roles)
+        if get_second_person_rules().is_role_change_shared(visitor.organisation, change):
+            return False
         if change.roles_before != roles:
             kind, now = organisation.kind.value, services.clock()
             accounts.set_roles(conn, account_id, kind, organisation.code, sorted(roles), now)
             changes = (_name_roles(organisation, change.roles_before), _name_roles(organisation, roles))
             _record_change(conn, "account role", account.row.name, *changes)
+    return True
 
 
 def check_role_change(
@@ -186,7 +193,7 @@ def set_account_status(account_id: int, status: str) -> None:
     with write_transaction(services.engine, "console.people") as conn:
         if account_id == visitor.account:
             raise AccountRefusedError("You cannot suspend yourself.")
-        account = _require_whole_account(conn, account_id)
+        account = _require_whole_account(conn, account_id).row
         if account.status != status:
             accounts.set_status(conn, account_id, status, services.clock())
             verb = "account suspend" if status == "SUSPENDED" else "account resume"
@@ -196,27 +203,49 @@ def set_account_status(account_id: int, status: str) -> None:
 def end_account_sessions(account_id: int) -> None:
     """End every session of an account; raises AccountRefusedError and LookupError."""
     with write_transaction(services.engine, "console.people") as conn:
-        account = _require_whole_account(conn, account_id)
+        account = _require_whole_account(conn, account_id).row
         ended = sessions.end_open_account_sessions(conn, account_id, services.clock())
         _record_change(conn, "account end-sessions", account.name, after={"ended": ended})
 
 
-def invite_person(account_id: int) -> str:
+def invite_person(account_id: int) -> str | None:
     """Return a new link by which a person sets a new password; the old password stays good until then.
+
+    None, and nothing is stored, where a second person must approve it. Raises AccountRefusedError and
+    LookupError.
+    """
+    with write_transaction(services.engine, "console.people") as conn:
+        account = check_link(conn, account_id)
+        if get_second_person_rules().is_link_shared(visitor.organisation, account.roles):
+            return None
+        _record_change(conn, "account invite", account.row.name)
+        tell_of_link(conn, account.row, visitor.name)
+        return _store_invitation(conn, account_id)
+
+
+def check_link(conn: Connection, account_id: int) -> ManagedAccount:
+    """Return an account for which a manager may ask for a link.
 
     Raises AccountRefusedError and LookupError.
     """
-    with write_transaction(services.engine, "console.people") as conn:
-        if account_id == visitor.account:
-            # A link for oneself would stand for the proof that a new password needs.
-            raise AccountRefusedError(
-                "You get no link for yourself: change your password on the page My account."
-            )
-        account = _require_whole_account(conn, account_id)
-        if account.status != "ACTIVE":
-            raise AccountRefusedError("The account is suspended.")
-        _record_change(conn, "account invite", account.name)
-        return _store_invitation(conn, account_id)
+    if account_id == visitor.account:
+        # A link for oneself would stand for the proof that a new password needs.
+        raise AccountRefusedError(
+            "You get no link for yourself: change your password on the page My account."
+        )
+    account = _require_whole_account(conn, account_id)
+    if account.row.status != "ACTIVE":
+        raise AccountRefusedError("The account is suspended.")
+    return account
+
+
+def tell_of_link(conn: Connection, account_row: AccountRow, authors: str) -> None:
+    """Tell a person in every open session, in the person's language, who made a link for a new password."""
+    translations = get_translations(account_row.language)
+    text = translations.gettext(
+        "{name} made a link to set a new password of yours. Tell the operator if you did not ask for it."
+    )
+    sessions.set_account_flash_message(conn, account_row.id, text.format(name=authors))
 
 
 _TOO_MANY: Final = "Your organisation has added 100 people within a day. Add further ones tomorrow."
@@ -229,8 +258,8 @@ def _require_account(conn: Connection, account_id: int) -> ManagedAccount:
     return account
 
 
-def _require_whole_account(conn: Connection, account_id: int) -> AccountRow:
-    """Return the row of an account that the person manages as a whole.
+def _require_whole_account(conn: Connection, account_id: int) -> ManagedAccount:
+    """Return an account that the person manages as a whole.
 
     Raises AccountRefusedError, and LookupError for an account that the person does not manage.
     """
@@ -239,7 +268,7 @@ def _require_whole_account(conn: Connection, account_id: int) -> AccountRow:
         raise AccountRefusedError(
             "The account has roles in other organisations too; the operator manages it."
         )
-    return account.row
+    return account
 
 
 def _check_person(person: NewPerson) -> None:
@@ -257,7 +286,7 @@ def _check_person(person: NewPerson) -> None:
 
 def _store_invitation(conn: Connection, account_id: int) -> str:
     """Store the digest of a new invitation; return the link, which is valid for `LINK_LIFE`."""
-    token = make_token(services.random(_TOKEN))
+    token = make_token(services.random(TOKEN_OCTETS))
     now = services.clock()
     new = NewInvitation(digest_token(token), account_id, visitor.name, now + LINK_LIFE)
     accounts.insert_invitation(conn, new, now)

@@ -14,10 +14,10 @@ from gateway.accounts import (
     Organisation,
     OrganisationKind,
     Right,
-    list_rights,
+    RoleChange,
     list_roles,
 )
-from gateway.operations import ActOrder
+from gateway.errors import GatewayError
 from gateway.store import (
     AccountFilter,
     ListFilter,
@@ -26,7 +26,7 @@ from gateway.store import (
     read_transaction,
     sessions,
 )
-from gateway.web.console.act_reasons import get_operator, get_operator_desk, read_reason
+from gateway.web.console.act_reasons import read_reason, translate_act
 from gateway.web.console.kept_forms import answer_missing_proof
 from gateway.web.console.page_formats import (
     LANGUAGES,
@@ -42,67 +42,29 @@ from gateway.web.console.page_guards import (
     store_flash_message,
     visitor,
 )
+from gateway.web.console.people.access_proposals import (
+    ProposedLink,
+    list_own_proposals,
+    propose_link,
+    propose_person,
+    propose_roles,
+    withdraw_proposal,
+)
 from gateway.web.console.people.managed_accounts import (
     AccountRefusedError,
     NewPerson,
     add_account,
-    add_account_without_roles,
     change_roles,
-    check_role_change,
     end_account_sessions,
     find_managed_account,
     find_organisation,
+    get_second_person_rules,
     invite_person,
     set_account_status,
 )
 
 pages: Final = Blueprint("people", __name__, url_prefix="/console")
 _guard: Final = require_right(Right.MANAGE_ACCOUNTS)
-
-
-def needs_second_person() -> bool:
-    """Return whether changes of roles by this manager wait for a second person: those of the operator may."""
-    chosen = "account role" in services.settings.console.second_person
-    return chosen and visitor.organisation.kind is OrganisationKind.OPERATOR
-
-
-def check_link_allowed(account_id: int) -> None:
-    """Raise AccountRefusedError if a manager may not make a link that sets the password of an account.
-
-    A manager who can set the password of the second person could approve as that person. Raises LookupError
-    if there is no such account.
-    """
-    if not needs_second_person():
-        return
-    with read_transaction(services.engine) as conn:
-        account = find_managed_account(conn, account_id)
-    if account is None:
-        raise LookupError(account_id)
-    for organisation, roles in account.roles.items():
-        if Right.APPROVE_OPERATIONS in list_rights(organisation.kind, roles):
-            raise AccountRefusedError("This person approves acts: a new password is set by the verb only.")
-
-
-def propose_roles(account_id: int, organisation: Organisation, roles: frozenset[str], reason: str) -> int:
-    """Propose roles of an account in an organisation to a second person; return the number of the act.
-
-    Raises AccountRefusedError, and LookupError for an account that the person does not manage.
-    """
-    with read_transaction(services.engine) as conn:
-        account, change = check_role_change(conn, account_id, organisation, roles)
-    if change.roles_before == roles:
-        raise AccountRefusedError("These are the roles of the person already.")
-    parameters = {
-        "account": account_id,
-        "name": account.row.name,
-        "organisation": f"{organisation.kind}/{organisation.code}",
-        "before": sorted(change.roles_before),
-        "after": sorted(roles),
-    }
-    order = ActOrder("account role", parameters)
-    act, _ = get_operator_desk().submit_order(order, get_operator(), reason)
-    assert act is not None, "the act waits for a second person"
-    return act
 
 
 _PATH: Final = "/console/people"
@@ -136,8 +98,27 @@ def show_people() -> _Page:
         return answer_csv("people", _COLUMNS, [_make_cells(row, roles) for row in account_page.rows])
     following = account_page.rows[-1]["name"] if account_page.remaining else None
     return render_template(
-        "people/people.html", found=account_page, roles=roles, page=page, wanted=criteria, following=following
+        "people/people.html",
+        found=account_page,
+        roles=roles,
+        page=page,
+        wanted=criteria,
+        following=following,
+        proposals=list_own_proposals(),
+        translate_act=translate_act,
     )
+
+
+@pages.post("/people/acts/<int:number>/withdraw")
+@_guard
+def withdraw_act(number: int) -> _Page:
+    """Withdraw an own proposal that waits for a second person."""
+    try:
+        withdraw_proposal(number)
+        store_flash_message(translate("The act is withdrawn."))
+    except GatewayError as refused:
+        store_flash_message(str(refused))
+    return redirect(_PATH)
 
 
 def _make_filter(status: str) -> AccountFilter:
@@ -189,9 +170,20 @@ def show_form(problem: str = "") -> str:
         chosen=set(request.form.getlist("role")),
         roles={kind: list_roles(kind) for kind in kinds},
         everywhere=_is_operator(),
-        needs_second=needs_second_person(),
+        asks_reason=_may_wait() if _is_operator() else _is_shared(visitor.organisation),
         problem=problem,
     )
+
+
+def _may_wait() -> bool:
+    """Return whether there is a change of access in this hub that waits for a second person."""
+    return _is_shared(visitor.organisation) or bool(get_second_person_rules().four_eyes_agencies)
+
+
+def _is_shared(organisation: Organisation) -> bool:
+    """Return whether a role that this manager gives in an organisation waits for a second person."""
+    change = RoleChange(organisation, frozenset(), frozenset({""}))
+    return get_second_person_rules().is_role_change_shared(visitor.organisation, change)
 
 
 @pages.post("/people/add")
@@ -203,14 +195,23 @@ def add_person() -> _Page:
         return demand
     try:
         person = _read_person()
-        if needs_second_person():
-            reason = _read_reason()
-            number = add_account_without_roles(person)
-            return _show_act(propose_roles(number, person.organisation, person.roles, reason))
         link = add_account(person)
+        proposed = propose_person(person, _read_reason()) if link is None else None
     except AccountRefusedError as refusal:
         return show_form(translate(str(refusal))), HTTPStatus.UNPROCESSABLE_ENTITY
-    return render_template("people/link.html", name=person.name, link=link)
+    return _render_link(person.name, link, proposed)
+
+
+def _render_link(name: str, link: str | None, proposed: ProposedLink | None) -> str:
+    """Return the page that shows a link once: one that is good, or one that waits for a second person."""
+    act = None if proposed is None else proposed.act
+    return render_template(
+        "people/link.html",
+        name=name,
+        link=link or (proposed and proposed.link),
+        act=act,
+        everywhere=_is_operator(),
+    )
 
 
 def _read_person() -> NewPerson:
@@ -239,7 +240,7 @@ def _read_reason() -> str:
 
 def _show_act(act: int) -> Response:
     store_flash_message(translate("The act waits for a second person."))
-    return redirect(f"/console/operations/acts/{act}")
+    return redirect(f"/console/operations/acts/{act}" if _is_operator() else _PATH)
 
 
 @pages.get("/people/<int:number>")
@@ -262,7 +263,9 @@ def show_person(number: int, problem: str = "") -> str:
         last_sign_in=last,
         list_roles=list_roles,
         everywhere=_is_operator(),
-        needs_second=needs_second_person(),
+        is_shared=_is_shared,
+        may_wait=_may_wait(),
+        is_link_shared=get_second_person_rules().is_link_shared(visitor.organisation, person.roles),
         reason=request.form.get("reason", ""),
         problem=problem,
     )
@@ -319,15 +322,14 @@ def _answer_missing_proof(account_id: int, act: str) -> Response | None:
 def _change_roles(account_id: int) -> Response | None:
     """Change roles, or propose them to a second person and show the act that waits."""
     organisation, roles = _read_organisation(), frozenset(request.form.getlist("role"))
-    if needs_second_person():
-        return _show_act(propose_roles(account_id, organisation, roles, _read_reason()))
-    change_roles(account_id, organisation, roles)
-    return None
+    if change_roles(account_id, organisation, roles):
+        return None
+    return _show_act(propose_roles(account_id, organisation, roles, _read_reason()))
 
 
 def _show_new_link(account_id: int) -> str:
-    check_link_allowed(account_id)
-    return render_template("people/link.html", name="", link=invite_person(account_id))
+    link = invite_person(account_id)
+    return _render_link("", link, propose_link(account_id, _read_reason()) if link is None else None)
 
 
 def _read_organisation() -> Organisation:
