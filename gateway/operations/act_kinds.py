@@ -45,11 +45,15 @@ MAX_DELIVERIES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class ActKind:
-    """A kind of act: its name, its kind of subject, and whether it changes the trust of the hub."""
+    """A kind of act: its name, its kind of subject, and whether it changes the trust of the hub.
+
+    One that gives access, to a person, to a partner or to other rules, needs a recent proof of who does it.
+    """
 
     act: str
     subject_kind: str
     changes_trust: bool = False
+    gives_access: bool = False
 
 
 #: Every act by its words.
@@ -65,13 +69,13 @@ ACT_KINDS: Final[Mapping[str, ActKind]] = {
         ActKind("agency console", "agency"),
         ActKind("agency back", "agency"),
         ActKind("party suspend", "party"),
-        ActKind("party resume", "party"),
-        ActKind("agreement load", "file", changes_trust=True),
+        ActKind("party resume", "party", gives_access=True),
+        ActKind("agreement load", "file", changes_trust=True, gives_access=True),
         ActKind("agreement suspend", "agreement", changes_trust=True),
-        ActKind("map use", "file", changes_trust=True),
-        ActKind("account add", "account"),
-        ActKind("account role", "account"),
-        ActKind("account invite", "account"),
+        ActKind("map use", "file", changes_trust=True, gives_access=True),
+        ActKind("account add", "account", gives_access=True),
+        ActKind("account role", "account", gives_access=True),
+        ActKind("account invite", "account", gives_access=True),
         ActKind("fees waive", "fee"),
         ActKind("fees settle", "fee"),
     )

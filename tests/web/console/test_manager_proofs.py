@@ -180,7 +180,7 @@ def test_a_second_person_approves_roles_only_with_a_proof(story: Story) -> None:
     assert (asked.status_code, SIGN_IN_AGAIN in asked.text) == (401, True)
     assert list_roles(console, han) == {"observer"}
     kept = sign_in_again(boss, asked.text, "boss")
-    assert "Approve and do it: Change of roles (han, operator/hub: operator)" in kept.text
+    assert "Approve and do it: Change roles (han, operator/hub: operator)" in kept.text
     assert send_kept_form(boss, kept.text).location == act
     assert list_roles(console, han) == {"operator"}
 

@@ -141,7 +141,7 @@ def test_what_one_person_may_know_ends_with_the_first_role_that_needs_two(story:
     link = find_link(send(root, f"/console/people/{han}/link"))
     assert set_password(console, link).status_code == 302
     key = Authenticator()
-    register(console.enter("han"), key)
+    assert register(console.enter("han"), key, password=NEW).status_code == 302
     fields = {"organisation": "operator/hub", "role": ["supervisor"], "reason": "promoted"}
     act = send(root, f"/console/people/{han}/roles", **fields).location
     taken_over = console.enter("han")

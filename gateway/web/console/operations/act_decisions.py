@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
 
 from flask import abort
 from werkzeug.wrappers import Response
 
 from gateway.accounts import LINK_CODE_OCTETS, Right, format_link_code
-from gateway.operations import ACT_KINDS
-from gateway.store import OperatorActRow, accounts, operator_acts, read_transaction, write_transaction
+from gateway.operations import ACT_KINDS, ActOrder, describe_order
+from gateway.store import OperatorActRow, accounts, write_transaction
 from gateway.web.console.act_reasons import get_operator, get_operator_desk, translate_act
 from gateway.web.console.kept_forms import answer_missing_proof
 from gateway.web.console.page_formats import translate, translate_word
@@ -29,24 +28,34 @@ def require_act_right(act: str) -> None:
         abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to do this.")
 
 
-_ACCOUNT_ACTS: Final = ("account add", "account role", "account invite")
-
-
-def answer_missing_proof_of_approval(act_id: int) -> Response | None:
-    """Return the page to sign in again if an approval gives access and the proof is old, else None.
-
-    An operator who has proposed roles must not approve them at the unlocked browser of another person.
-    """
-    with read_transaction(services.engine) as conn:
-        row = operator_acts.find_act(conn, act_id)
-    if row is None or row.act not in _ACCOUNT_ACTS:
+def answer_unproven_order(order: ActOrder) -> Response | None:
+    """Return the page to sign in again if an act to be done gives access and the proof is old, else None."""
+    if not ACT_KINDS[order.act].gives_access:
         return None
-    details = [row.parameters["name"]]
-    if "after" in row.parameters:
-        roles = ", ".join(map(translate_word, row.parameters["after"])) or translate("none")
-        details.append(f"{row.parameters['organisation']}: {roles}")
-    purpose = f"{translate('Approve and do it')}: {translate_act(row.act)} ({', '.join(details)})"
-    return answer_missing_proof(purpose, f"/console/operations/acts/{act_id}")
+    purpose = f"{translate_act(order.act)} ({describe_order(order)})"
+    return answer_missing_proof(purpose, "/console/operations")
+
+
+def answer_unproven_decision(act_row: OperatorActRow, decision: str) -> Response | None:
+    """Return the page to sign in again if a decision gives access and the proof is old, else None.
+
+    An operator who has proposed roles must not approve them at the unlocked browser of another person. Who
+    may not decide so is not asked.
+    """
+    may_decide = {
+        "approve": visitor.may(Right.APPROVE_OPERATIONS),
+        "confirm": act_row.proposed_by == visitor.account,
+    }
+    if not may_decide.get(decision) or not ACT_KINDS[act_row.act].gives_access:
+        return None
+    details = act_row.object
+    if "after" in act_row.parameters:
+        roles = ", ".join(map(translate_word, act_row.parameters["after"])) or translate("none")
+        details = f"{act_row.parameters['name']}, {act_row.parameters['organisation']}: {roles}"
+    purpose = f"{translate_act(act_row.act)} ({details})"
+    if decision == "approve":
+        purpose = f"{translate('Approve and do it')}: {purpose}"
+    return answer_missing_proof(purpose, f"/console/operations/acts/{act_row.id}")
 
 
 @dataclass(frozen=True, slots=True)

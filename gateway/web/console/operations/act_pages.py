@@ -42,7 +42,8 @@ from gateway.store import (
 )
 from gateway.web.console.act_reasons import get_operator, get_operator_desk, read_reason
 from gateway.web.console.operations.act_decisions import (
-    answer_missing_proof_of_approval,
+    answer_unproven_decision,
+    answer_unproven_order,
     decide_on_act,
     require_act_right,
 )
@@ -79,6 +80,9 @@ def submit_order() -> Response | tuple[str, int]:
     """Perform an act, or store it for the approval of a second person."""
     order = _read_order(request.form)
     require_act_right(order.act)
+    demand = answer_unproven_order(order)
+    if demand is not None:
+        return demand
     reason = read_reason()
     if reason is None:
         problem = translate("Give a reason of 1 to 500 characters on one line.")
@@ -221,18 +225,17 @@ def show_act(number: int, problem: str = "") -> str:
 @require_right(Right.OBSERVE)
 def decide_act(number: int, decision: str) -> Response | str | tuple[str, int]:
     """Confirm a draft, approve or reject an act of another person, or withdraw one's own."""
-    if decision == "approve" and visitor.may(Right.APPROVE_OPERATIONS):
-        demand = answer_missing_proof_of_approval(number)
-        if demand is not None:
-            return demand
-    reason = read_reason()
-    if reason is None and decision != "withdraw":
-        problem = translate("Give a reason of 1 to 500 characters on one line.")
-        return show_act(number, problem), HTTPStatus.UNPROCESSABLE_ENTITY
     with read_transaction(services.engine) as conn:
         row = operator_acts.find_act(conn, number)
     if row is None:
         abort(HTTPStatus.NOT_FOUND)
+    demand = answer_unproven_decision(row, decision)
+    if demand is not None:
+        return demand
+    reason = read_reason()
+    if reason is None and decision != "withdraw":
+        problem = translate("Give a reason of 1 to 500 characters on one line.")
+        return show_act(number, problem), HTTPStatus.UNPROCESSABLE_ENTITY
     try:
         decided_act = decide_on_act(row, decision, reason or "")
     except GatewayError as refused:
