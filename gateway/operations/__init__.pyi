@@ -1,5 +1,6 @@
 from .account_acts import LINK_LIFE as LINK_LIFE
 from .account_acts import ends_sign_in_ways as ends_sign_in_ways
+from .account_acts import find_second_person_warnings as find_second_person_warnings
 from .account_acts import read_second_person_rules as read_second_person_rules
 from .act_kinds import ACT_KINDS as ACT_KINDS
 from .act_kinds import MAX_DELIVERIES as MAX_DELIVERIES

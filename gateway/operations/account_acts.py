@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.accounts import Organisation, OrganisationKind, SecondPersonRules, digest_shared_link
+from gateway.accounts import (
+    Organisation,
+    OrganisationKind,
+    Right,
+    SecondPersonRules,
+    digest_shared_link,
+    list_rights,
+)
 from gateway.config import Settings
 from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
 from gateway.operations.audited_changes import DatabaseChange
@@ -22,6 +29,26 @@ def read_second_person_rules(settings: Settings) -> SecondPersonRules:
     """Return what needs two persons, by the settings."""
     four_eyes_agencies = {code for code, section in settings.agency.items() if section.four_eyes}
     return SecondPersonRules(frozenset(settings.console.second_person), frozenset(four_eyes_agencies))
+
+
+def find_second_person_warnings(conn: Connection, settings: Settings) -> Iterator[str]:
+    """Yield a warning where acts need a second person and nobody can be that person."""
+    rules = read_second_person_rules(settings)
+    if not rules.acts and not rules.four_eyes_agencies:
+        return
+    for account_row in accounts.list_accounts(conn, OrganisationKind.OPERATOR.value):
+        roles = {
+            row.role
+            for row in accounts.list_account_roles(conn, account_row.id)
+            if row.kind == OrganisationKind.OPERATOR
+        }
+        rights = list_rights(OrganisationKind.OPERATOR, frozenset(roles))
+        if account_row.status == "ACTIVE" and Right.APPROVE_OPERATIONS in rights:
+            return
+    yield (
+        "nobody has the role supervisor of the operator: acts that need a second person wait for ever; give "
+        "the role by `gateway account role`"
+    )
 
 
 def perform_account_act(change: DatabaseChange, act: str, proposal: Mapping[str, Any]) -> str:

@@ -44,6 +44,7 @@ CHECKS = {
     "find_rights_problem": "rights in the database",
     "list_lane_holds": "held lanes",
     "list_console_switches": "agencies without a system",
+    "find_second_person_warnings": "second persons",
     "find_test_edition_warnings": "test editions",
     "find_contract_warnings": "mappings and contracts",
     "find_mailbox_filings": "filings to a mailbox",

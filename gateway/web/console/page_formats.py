@@ -157,9 +157,9 @@ def get_translations(language: str) -> NullTranslations:
     return Translations(compiled)
 
 
-def translate(sentence: str) -> str:
-    """Return a sentence in the language of the present request."""
-    return get_translations(g.language).gettext(sentence)
+def translate(sentence: str, language: str | None = None) -> str:
+    """Return a sentence in the language of the present request, or in that of another person."""
+    return get_translations(language or g.language).gettext(sentence)
 
 
 def translate_word(word: str) -> str:

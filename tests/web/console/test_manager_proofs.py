@@ -5,17 +5,27 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from html import unescape
+from io import BytesIO
 from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
 from gateway.accounts import digest_token
-from gateway.store import NewInvitation, accounts, read_transaction, sessions, write_transaction
+from gateway.store import (
+    NewInvitation,
+    accounts,
+    operator_acts,
+    parties,
+    read_transaction,
+    sessions,
+    write_transaction,
+)
 from gateway.web.server import CERTIFICATE_KEY
 from tests.kit.authenticator import Authenticator
 from tests.kit.console import PASSWORD, Browser, Console
 from tests.kit.databases import BOTH
+from tests.kit.house import AGREEMENT
 from tests.kit.story import Story
 from tests.web.console.test_certificate_sign_in import bind, issue
 from tests.web.console.test_passkeys import register, sign_in
@@ -274,3 +284,48 @@ def test_a_new_password_makes_earlier_links_useless(console: Console) -> None:
     assert browser.post("/console/account/password", old=PASSWORD, new=NEW).status_code == 302
     assert stranger.get(f"/console/welcome/{'x' * 43}").status_code == 404
     assert stranger.post(f"/console/welcome/{'x' * 43}", new=PASSWORD, again=PASSWORD).status_code == 404
+
+
+@pytest.mark.parametrize("act", ["party resume", "agreement load"])
+def test_what_lets_a_partner_in_needs_a_proof(story: Story, act: str) -> None:
+    """An operator's unlocked browser: a suspended party, or an agreement of one's own, comes into force."""
+    console = Console(story.house.hub)
+    for name, role in (("kim", "operator"), ("root", "administrator")):
+        console.add_account(name, HUB, role)
+    name = "kim" if act == "party resume" else "root"
+    browser = console.enter(name)
+    if act == "party resume":
+        with write_transaction(console.services.engine, "test") as conn:
+            parties.set_party_status(conn, "broker1", "SUSPENDED")
+        path, fields = "/console/operations/act", {"act": act, "party": "broker1", "reason": "they paid"}
+    else:
+        browser.get("/console/operations/agreements")
+        file = (BytesIO(AGREEMENT), "agreement.yaml")
+        path = f"{browser.post('/console/operations/agreements', file=file).location}/confirm"
+        fields = {"reason": "they asked"}
+    let_pass(console, LATER)
+    browser.get("/console/account")
+    asked = browser.post(path, **fields)
+    assert (asked.status_code, SIGN_IN_AGAIN in asked.text) == (401, True)
+    with read_transaction(console.services.engine) as conn:
+        party, waiting = parties.find_party(conn, "broker1"), operator_acts.find_act(conn, 1)
+    assert party is not None
+    assert party.status == ("SUSPENDED" if act == "party resume" else "ACTIVE")
+    assert waiting is None or waiting.state == "DRAFT"
+    done = send_kept_form(browser, sign_in_again(browser, asked.text, name).text)
+    assert done.status_code == 302
+    with read_transaction(console.services.engine) as conn:
+        party, waiting = parties.find_party(conn, "broker1"), operator_acts.find_act(conn, 1)
+    assert party is not None
+    assert party.status == "ACTIVE"
+    assert waiting is None or waiting.state == "DONE"
+
+
+def test_a_party_is_suspended_without_a_proof(story: Story) -> None:
+    console = Console(story.house.hub)
+    console.add_account("kim", HUB, "operator")
+    browser = console.enter("kim")
+    let_pass(console, LATER)
+    browser.get("/console/account")
+    fields = {"act": "party suspend", "party": "broker1", "reason": "stolen key"}
+    assert browser.post("/console/operations/act", **fields).status_code == 302

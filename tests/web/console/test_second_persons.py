@@ -9,6 +9,8 @@ import pytest
 from werkzeug.test import TestResponse
 
 from gateway.accounts import digest_token
+from gateway.config import Settings
+from gateway.operations import find_second_person_warnings
 from gateway.store import NewInvitation, accounts, read_transaction, sessions, write_transaction
 from tests.kit.authenticator import Authenticator
 from tests.kit.console import PASSWORD, Browser, Console
@@ -211,3 +213,19 @@ def test_a_name_that_was_given_meanwhile_is_refused(hub: Console) -> None:
     refused = approve(hub.enter("lee"))
     assert (refused.status_code, "GW705" in refused.text) == (409, True)
     assert list_roles(hub, "kim2") == {"reader"}
+
+
+def test_a_hub_without_a_second_person_is_warned(hub: Console) -> None:
+    def list_warnings(settings: Settings) -> list[str]:
+        with read_transaction(hub.services.engine) as conn:
+            return list(find_second_person_warnings(conn, settings))
+
+    settings = hub.services.settings
+    assert list_warnings(settings) == []
+    with write_transaction(hub.services.engine, "test") as conn:
+        lee = accounts.find_by_name(conn, "lee")
+        assert lee is not None
+        accounts.set_status(conn, lee.id, "SUSPENDED", hub.services.clock())
+    (warning,) = list_warnings(settings)
+    assert "nobody has the role supervisor" in warning
+    assert list_warnings(Settings()) == []

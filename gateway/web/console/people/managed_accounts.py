@@ -37,7 +37,7 @@ from gateway.store import (
     sessions,
     write_transaction,
 )
-from gateway.web.console.page_formats import get_translations
+from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import services, visitor
 from gateway.wire import find_unclear_character
 
@@ -241,9 +241,9 @@ def check_link(conn: Connection, account_id: int) -> ManagedAccount:
 
 def tell_of_link(conn: Connection, account_row: AccountRow, authors: str) -> None:
     """Tell a person in every open session, in the person's language, who made a link for a new password."""
-    translations = get_translations(account_row.language)
-    text = translations.gettext(
-        "{name} made a link to set a new password of yours. Tell the operator if you did not ask for it."
+    text = translate(
+        "{name} made a link to set a new password of yours. Tell the operator if you did not ask for it.",
+        account_row.language,
     )
     sessions.set_account_flash_message(conn, account_row.id, text.format(name=authors))
 
