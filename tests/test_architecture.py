@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # what operators see and do, for verbs and for the console
     "operations": {
         "needs", "calendars", "hub", "store", "evidence", "delivery", "agreements", "harmonize", "protocols",
-        "pki", "monitor", "cases", "state_machines", "config", "share", "wire",
+        "pki", "monitor", "cases", "state_machines", "config", "share", "wire", "accounts",
     },
     "web": {
         "hub", "store", "monitor", "config", "protocols", "wire", "xmlsec", "share", "pki", "cases",

@@ -35,6 +35,8 @@ PUBLIC = {
     "status.show_status": "for everybody: what is away, and what is planned",
     "welcome.show_welcome": "a link with a token, for the first password",
     "welcome.set_first_password": "the same",
+    "welcome.show_welcome_with_code": "a link with a token, and a code that is typed",
+    "welcome.set_password_with_code": "the same",
 }
 VALUES = {"int": "1", "string": "x", "default": "x", "path": "x"}
 ORGANISATIONS = {"agency": "KPTA", "party": "broker1", "operator": "root"}

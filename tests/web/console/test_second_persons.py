@@ -79,7 +79,7 @@ def list_roles(console: Console, name: str) -> set[str] | None:
 
 
 @BOTH
-@pytest.mark.refusal("a head of an agency with four eyes adds a second person alone")
+@pytest.mark.refusal("an administrator of an agency adds a second person alone")
 def test_a_head_alone_makes_no_second_officer(hub: Console) -> None:
     answer = send(hub.enter("head"), "/console/people/add", **PERSON, reason="joins us")
     link = find_link(answer)
@@ -133,7 +133,7 @@ def test_an_administrator_alone_makes_no_second_operator(hub: Console) -> None:
 
 
 @BOTH
-@pytest.mark.refusal("an administrator signs in as the person who approves roles")
+@pytest.mark.refusal("an administrator becomes the person who approves")
 def test_what_one_person_may_know_ends_with_the_first_role_that_needs_two(story: Story) -> None:
     """An account is taken over while it may do little, and then gets the role of a second person."""
     console = Console(story.house.hub, **_FOUR_EYES)

@@ -88,7 +88,7 @@ CLASSES: dict[tuple[str, str], Any] = {
     ("operations/act_preview.html", "each of preview.findings"): AgreementFinding,
     ("operations/act_preview.html", "preview.problem"): PROBLEM,
     ("operations/act_preview.html", "preview.problem.problem"): PROBLEM.problem,
-    ("operations/act_preview.html", "dict in line 23"): dict,
+    ("operations/act_preview.html", "dict in line 24"): dict,
     ("operations/dashboard.html", "each of endings.problems"): PROBLEM,
     ("operations/dashboard.html", "each of endings.problems.problem"): PROBLEM.problem,
     ("operations/lane.html", "switch"): ConsoleSwitchRow,
@@ -128,7 +128,7 @@ class Pages:
         return console
 
     def open_console(self, **sections: Any) -> Console:
-        return self.watch(Console(self.story.hub, desk=self.story.desk, agency={}, **sections))
+        return self.watch(Console(self.story.hub, desk=self.story.desk, **{"agency": {}} | sections))
 
     def add(self, name: str, kind: str, code: str, *roles: str) -> Browser:
         self.console.add_account(name, (kind, code), *roles)
@@ -341,6 +341,21 @@ def manage_people(pages: Pages) -> None:
     roles = {"organisation": "agency/KFDA", "role": "officer", "reason": REASON}
     changed = post(root, "/people/1/roles", **roles)
     show(root, changed.location.removeprefix("/console"))
+    proposed = post(root, "/people/add", status=200, **choi | roles | {"name": "choi2"})
+    link, act = (
+        re.search(pattern, proposed.text) for pattern in (r"/welcome/[\w-]{43}/code", r"/operations/acts/\d+")
+    )
+    assert link is not None
+    assert act is not None
+    show(pages.console.visit(), link[0])
+    han = pages.add("han2", *HUB, "supervisor")
+    show(han, act[0])
+    post(han, f"{act[0]}/approve", status=200, reason=REASON)
+    four_eyes = {"KFDA": {"endpoint": "http://127.0.0.1:9/", "four_eyes": True}}
+    same = pages.open_console(agency=four_eyes).enter("kim")
+    show(same, "/account")
+    post(same, "/people/add", status=200, **choi | {"name": "choi3", "reason": REASON})
+    show(same, "/people")
     register(kim, Authenticator())
     show(kim, "/account/passkeys")
     show(root, *(f"/people/{number}" for number in range(1, 5)))
