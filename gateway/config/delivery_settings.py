@@ -136,7 +136,7 @@ class AgencySettings(_PartnerSettings):
     endpoint, and needs a key in `[agency.<code>.pki]`."""
     four_eyes: bool = False
     """Whether a decision, a correction or a revocation at the console needs two officers: one proposes it,
-    another one approves it."""
+    another one approves it. A supervisor of the operator then approves who gets access to the agency."""
     confirm: tuple[Literal["passkey", "certificate", "session"], ...] = Field(
         ("passkey", "certificate"), min_length=1
     )
