@@ -83,6 +83,7 @@ def test_the_code_of_a_link_may_be_typed_in_any_form() -> None:
     expected = digest_shared_link(digest, code)
     for typed in (code.lower(), code.replace("-", ""), f" {code.replace('-', ' – ')}\n"):
         assert digest_shared_link(digest, typed) == expected
+    assert digest_shared_link(digest, "O1-10") == digest_shared_link(digest, "0IIO")
     for other in ("", code[:-1], f"{code}A", "\ud800"):
         assert digest_shared_link(digest, other) != expected
     assert digest_shared_link(digest_token("B" * 43), code) != expected
