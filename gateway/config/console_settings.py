@@ -88,8 +88,8 @@ class ConsoleSettings(SettingsSection):
     """Whether a person whose account is bound to an OpenID subject or a client certificate may set a password
     and add passkeys beside it."""
     second_person: tuple[SecondPersonAct, ...] = ()
-    """Acts of operators on the console that a second person must approve, by the words of their verbs. If there
-    are any, a second person also approves who gets access to the operator."""
+    """Acts of operators on the console that a second person must approve, by the words of their verbs. If
+    there are any, a second person also approves who gets access to the operator."""
     language: Literal["en", "ko"] = "en"
     """Language of pages for a person who has not chosen one."""
     oidc: OidcSettings = OidcSettings()

@@ -59,7 +59,7 @@ def perform_account_act(change: DatabaseChange, act: str, proposal: Mapping[str,
     """
     if act == "account add":
         return _add_account(change, proposal)
-    account_row = accounts.find_by_id(change.conn, proposal["account"])
+    account_row = accounts.lock_account(change.conn, proposal["account"])
     if account_row is None:
         raise GatewayError(MISUSE, f"there is no account {proposal['name']}", "account")
     if act == "account role":

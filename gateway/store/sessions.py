@@ -89,6 +89,16 @@ def find_session(conn: Connection, token_sha256: str) -> SessionOfAccountRow | N
     return conn.execute(query).first()
 
 
+def lock_open_session(conn: Connection, account: int, session: int) -> bool:
+    """Lock an account until the commit; return whether this session of it has not ended.
+
+    A request that has begun may come to its change after others have put the person out.
+    """
+    conn.execute(select(accounts.c.id).where(accounts.c.id == account).with_for_update())
+    ended_at = conn.execute(select(sessions.c.ended_at).where(sessions.c.id == session)).one()[0]
+    return ended_at is None
+
+
 def record_session_use(conn: Connection, session: int, at: datetime) -> None:
     """Store when a session was last used."""
     conn.execute(update(sessions).where(sessions.c.id == session).values(seen_at=at))

@@ -142,6 +142,7 @@ def change_password() -> Response | tuple[str, int]:
         return show_account(problem), HTTPStatus.UNPROCESSABLE_ENTITY
     hashed = hash_typed_password(new, services.random(_SALT))
     with write_transaction(services.engine, "console.password") as conn:
+        _require_open_session(conn)
         now = services.clock()
         accounts.set_password(conn, visitor.account, hashed, now)
         entry = AuditEntry(visitor.name, "account", "change_password", visitor.name)
@@ -152,6 +153,12 @@ def change_password() -> Response | tuple[str, int]:
     if token is not None:
         set_session_cookie(answer, continue_session(request.cookies.get(COOKIE, ""), token))
     return answer
+
+
+def _require_open_session(conn: Connection) -> None:
+    """Lead to the page to sign in where others have ended this session since the request began."""
+    if not sessions.lock_open_session(conn, visitor.account, visitor.session):
+        abort(redirect("/console/sign-in"))
 
 
 @pages.post("/account/organisation")
@@ -313,6 +320,7 @@ def _store_passkey(name: str, answer: str) -> str:
     """Store the passkey of an answer; return the sentence that refuses it, empty if it is accepted."""
     try:
         with write_transaction(services.engine, "console.passkey") as conn:
+            _require_open_session(conn)
             if len(sessions.list_passkeys(conn, visitor.account)) >= _MOST_PASSKEYS:
                 return translate("You have as many passkeys as an account may have. Remove one first.")
             finish_passkey_registration(conn, visitor, name, answer)

@@ -234,10 +234,11 @@ def switch_organisation(visitor: Visitor, organisation: Organisation, network: s
     """End a session and begin one in another organisation of the same person; return its token.
 
     This is no new sign-in: the new session ends when the old one would have ended.
-    Returns None, and changes nothing, when the person has no role there.
+    Returns None, and changes nothing, when the person has no role there, or the session has ended meanwhile.
     """
     with write_transaction(services.engine, "console.session") as conn:
-        if not _read_roles(conn, visitor.account, organisation):
+        is_open = sessions.lock_open_session(conn, visitor.account, visitor.session)
+        if not is_open or not _read_roles(conn, visitor.account, organisation):
             return None
         sessions.end_session(conn, visitor.session, services.clock())
         authentication = Authentication(visitor.method, network, visitor.authenticated_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from gateway.accounts import digest_token
 from gateway.config import Settings
 from gateway.operations import find_second_person_warnings
 from gateway.store import NewInvitation, accounts, read_transaction, sessions, write_transaction
+from gateway.web.console import account_pages
 from tests.kit.authenticator import Authenticator
 from tests.kit.console import PASSWORD, Browser, Console
 from tests.kit.databases import BOTH
@@ -229,3 +231,46 @@ def test_a_hub_without_a_second_person_is_warned(hub: Console) -> None:
     (warning,) = list_warnings(settings)
     assert "nobody has the role supervisor" in warning
     assert list_warnings(Settings()) == []
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("path", "step"),
+    [
+        ("password", "hash_typed_password"),
+        ("passkeys", "find_method_refusal"),
+        ("organisation", "get_network"),
+    ],
+)
+def test_a_request_that_began_before_the_role_leaves_no_way_in(
+    hub: Console, monkeypatch: pytest.MonkeyPatch, path: str, step: str
+) -> None:
+    """The act is approved while the request of an account that was taken over is at work, after a step."""
+    han = hub.add_account("han", KFDA, "reader")
+    fields = {"organisation": "operator/hub", "role": ["supervisor"], "reason": "promoted"}
+    send(hub.enter("root"), f"/console/people/{han}/roles", **fields)
+    lee, taken_over, original = hub.enter("lee"), hub.enter("han"), getattr(account_pages, step)
+
+    def approve_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        result = original(*arguments)
+        # In a thread: a request within a request would have the values of the other one.
+        with ThreadPoolExecutor() as pool:
+            assert pool.submit(approve, lee).result().status_code == 302
+        return result
+
+    taken_over.get("/console/account/passkeys")
+    key = Authenticator().create(taken_over.post("/console/account/passkeys/options").text)
+    typed = {
+        "password": {"old": PASSWORD, "new": NEW},
+        "passkeys": {"name": "desk", "password": PASSWORD, "passkey_answer": key},
+        "organisation": {"organisation": "agency/KFDA"},
+    }
+    monkeypatch.setattr(account_pages, step, approve_meanwhile)
+    answer = taken_over.post(f"/console/account/{path}", **typed[path])
+    assert list_roles(hub, "han") == {"reader", "supervisor"}
+    assert (answer.status_code, answer.headers.getlist("Set-Cookie")) == (302, [])
+    assert not may_sign_in(hub, "han", NEW)
+    with read_transaction(hub.services.engine) as conn:
+        assert not sessions.list_passkeys(conn, han)
+        assert all(row.ended_at for row in sessions.list_sessions(conn, han))

@@ -215,6 +215,7 @@ def invite_person(account_id: int) -> str | None:
     LookupError.
     """
     with write_transaction(services.engine, "console.people") as conn:
+        accounts.lock_account(conn, account_id)
         account = check_link(conn, account_id)
         if get_second_person_rules().is_link_shared(visitor.organisation, account.roles):
             return None

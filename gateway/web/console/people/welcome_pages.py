@@ -130,6 +130,8 @@ def _store_password(digest: str, hashed: str) -> str | None:
     with write_transaction(services.engine, "console.password") as conn:
         now = services.clock()
         account = accounts.find_invitation(conn, digest, now)
+        if account is not None:
+            accounts.lock_account(conn, account.id)
         # Of two that use the link at the same time, the second finds nothing to remove.
         if account is None or not accounts.remove_invitations(conn, account.id):
             return None
