@@ -209,6 +209,16 @@ def test_a_head_sees_and_withdraws_own_proposals(hub: Console) -> None:
     assert approve(hub.enter("lee")).status_code == 409
 
 
+def test_a_head_reads_why_a_proposal_was_rejected(hub: Console) -> None:
+    head, lee = hub.enter("head"), hub.enter("lee")
+    send(head, "/console/people/add", **PERSON, reason="joins us")
+    lee.get("/console/operations/acts/1")
+    rejected = lee.post("/console/operations/acts/1/reject", reason="call me first")
+    assert rejected.status_code == 302
+    page = head.get("/console/people").text
+    assert ("call me first" in page, "REJECTED" in page, "Withdraw" in page) == (True, True, False)
+
+
 def test_a_name_that_was_given_meanwhile_is_refused(hub: Console) -> None:
     send(hub.enter("head"), "/console/people/add", **PERSON, reason="joins us")
     hub.add_account("kim2", KFDA, "reader")

@@ -354,7 +354,10 @@ def manage_people(pages: Pages) -> None:
     four_eyes = {"KFDA": {"endpoint": "http://127.0.0.1:9/", "four_eyes": True}}
     same = pages.open_console(agency=four_eyes).enter("kim")
     show(same, "/account")
-    post(same, "/people/add", status=200, **choi | {"name": "choi3", "reason": REASON})
+    for name in ("choi3", "choi4"):
+        post(same, "/people/add", status=200, **choi | {"name": name, "reason": REASON})
+    waiting = max(int(number) for number in re.findall(r"acts/(\d+)/withdraw", show(same, "/people")))
+    post(pages.enter("root"), f"/operations/acts/{waiting}/reject", reason=REASON)
     show(same, "/people")
     register(kim, Authenticator())
     show(kim, "/account/passkeys")

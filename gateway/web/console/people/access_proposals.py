@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.accounts import Organisation, OrganisationKind, digest_token, make_token
 from gateway.operations import ActOrder
@@ -24,6 +24,8 @@ from gateway.web.console.people.managed_accounts import (
     check_new_person,
     check_role_change,
 )
+
+_LAST_DECIDED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,21 @@ def _name_organisation(organisation: Organisation) -> str:
 
 
 def list_own_proposals() -> Sequence[OperatorActSummaryRow]:
-    """Return the proposals of this manager that wait; those of operators have a page of their own."""
+    """Return the proposals of this manager that wait, and the last that were decided.
+
+    Those of operators have a page of their own.
+    """
     if visitor.organisation.kind is OrganisationKind.OPERATOR:
         return ()
     with read_transaction(services.engine) as conn:
-        return operator_acts.list_acts(conn, "PENDING", proposer=visitor.account)
+        waiting = operator_acts.list_acts(conn, "PENDING", proposer=visitor.account)
+        decided = [
+            row
+            for state in ("DONE", "REJECTED")
+            for row in operator_acts.list_acts(conn, state, proposer=visitor.account, limit=_LAST_DECIDED)
+        ]
+    decided.sort(key=lambda row: row.id, reverse=True)
+    return [*waiting, *decided[:_LAST_DECIDED]]
 
 
 def withdraw_proposal(act_id: int) -> None:
