@@ -19,7 +19,7 @@ from gateway.accounts.role_rights import Organisation, OrganisationKind, RoleCha
 _ROLES_ACT: Final = "account role"
 _GROUP: Final = 4
 #: Digits that no code has, and the letters that a person means who types them.
-_LOOK_ALIKES: Final = str.maketrans("01", "OI")
+_MISTYPED: Final = str.maketrans("01", "OI")
 #: Random octets of the second part of a link: 16 characters to type.
 LINK_CODE_OCTETS: Final = 10
 
@@ -74,5 +74,5 @@ def format_link_code(random: bytes) -> str:
 
 def digest_shared_link(token_digest: str, code: str) -> str:
     """Return the digest of a link of two parts, from the digest of the token in it, and its code as typed."""
-    typed = "".join(filter(str.isalnum, code.upper())).translate(_LOOK_ALIKES)
+    typed = "".join(filter(str.isalnum, code.upper())).translate(_MISTYPED)
     return sha256(f"{token_digest} {typed}".encode(errors="replace")).hexdigest()
