@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from gateway.accounts import (
     Organisation,
@@ -15,6 +16,7 @@ from gateway.accounts import (
     SecondPersonRules,
     digest_shared_link,
     list_rights,
+    may_manage_account,
 )
 from gateway.config import Settings
 from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
@@ -58,32 +60,74 @@ def perform_account_act(change: DatabaseChange, act: str, proposal: Mapping[str,
     account that was changed or added since, and GW808 for one that is gone.
     """
     if act == "account add":
+        _check_proposer(change.conn, proposal, [_read_organisation(proposal)])
         return _add_account(change, proposal)
     account_row = accounts.lock_account(change.conn, proposal["account"])
     if account_row is None:
         raise GatewayError(MISUSE, f"there is no account {proposal['name']}", "account")
     if act == "account role":
+        _check_proposer(change.conn, proposal, [_read_organisation(proposal)])
         return _change_roles(change, account_row, proposal)
     if account_row.status != "ACTIVE":
         raise GatewayError(TRANSITION_REFUSED, f"account {account_row.name} is suspended", "account")
+    _check_proposer(change.conn, proposal, _list_organisations(change.conn, account_row.id))
     _make_link_good(change, account_row.id, proposal)
     change.record_trust_change(f"account {account_row.name}", after={"link": "of two persons"})
     return f"The link for {account_row.name} is good for 72 hours, together with its code."
+
+
+def _check_proposer(
+    conn: Connection, proposal: Mapping[str, Any], organisations: Collection[Organisation]
+) -> None:
+    """Raise GW705 where the proposer may not manage an account in these organisations any more."""
+    row = accounts.find_by_id(conn, proposal["proposer"])
+    assert row is not None, "accounts are not removed"
+    roles: dict[Organisation, set[str]] = {}
+    for role_row in accounts.list_account_roles(conn, row.id):
+        organisation = Organisation(OrganisationKind(role_row.kind), role_row.organisation)
+        roles.setdefault(organisation, set()).add(role_row.role)
+    may_manage = any(
+        Right.MANAGE_ACCOUNTS in list_rights(manager.kind, frozenset(names))
+        and may_manage_account(manager, organisations)
+        for manager, names in roles.items()
+    )
+    if row.status != "ACTIVE" or not may_manage:
+        detail = f"{row.name}, who proposed this, may not manage account {proposal['name']} any more"
+        raise GatewayError(TRANSITION_REFUSED, detail, "account")
+
+
+def _read_organisation(proposal: Mapping[str, Any]) -> Organisation:
+    kind, _, code = str(proposal["organisation"]).partition("/")
+    return Organisation(OrganisationKind(kind), code)
+
+
+def _list_organisations(conn: Connection, account_id: int) -> list[Organisation]:
+    """Return the organisations in which an account has roles, once for each role."""
+    role_rows = accounts.list_account_roles(conn, account_id)
+    return [Organisation(OrganisationKind(row.kind), row.organisation) for row in role_rows]
 
 
 def _add_account(change: DatabaseChange, proposal: Mapping[str, Any]) -> str:
     """Add an account with its roles and its link, as proposed; return that as a sentence."""
     name, organisation = proposal["name"], proposal["organisation"]
     if accounts.find_by_name(change.conn, name) is not None:
-        raise GatewayError(TRANSITION_REFUSED, f"account {name} was added since this was proposed", "account")
+        raise _make_taken_name_error(name)
     new = NewAccount(name, proposal["display_name"], proposal["created_by"], language=proposal["language"])
-    account_id = accounts.insert_account(change.conn, new, change.at)
+    try:
+        account_id = accounts.insert_account(change.conn, new, change.at)
+    except IntegrityError as problem:
+        raise _make_taken_name_error(name) from problem
     kind, _, code = str(organisation).partition("/")
     accounts.set_roles(change.conn, account_id, kind, code, proposal["after"], change.at)
     _make_link_good(change, account_id, proposal)
     roles_text = ", ".join(f"{organisation}:{role}" for role in proposal["after"])
     change.record_trust_change(f"account {name}", after={"roles": roles_text})
     return f"{name} is added with the roles {', '.join(proposal['after'])} in {organisation}."
+
+
+def _make_taken_name_error(name: str) -> GatewayError:
+    detail = f"account {name} was added since this was proposed"
+    return GatewayError(TRANSITION_REFUSED, detail, "account")
 
 
 def _change_roles(change: DatabaseChange, account_row: AccountRow, proposal: Mapping[str, Any]) -> str:
@@ -127,13 +171,8 @@ def _ends_ways(conn: Connection, settings: Settings, proposal: Mapping[str, Any]
     account_row = accounts.find_by_id(conn, proposal["account"])
     if account_row is None or not proposal["after"]:
         return False
-    kind, _, code = str(proposal["organisation"]).partition("/")
-    places = [
-        Organisation(OrganisationKind(row.kind), row.organisation)
-        for row in accounts.list_account_roles(conn, account_row.id)
-    ]
-    rules, organisation = read_second_person_rules(settings), Organisation(OrganisationKind(kind), code)
-    if not rules.is_first_shared_access(places, organisation):
+    rules, places = read_second_person_rules(settings), _list_organisations(conn, account_row.id)
+    if not rules.is_first_shared_access(places, _read_organisation(proposal)):
         return False
     return account_row.password is not None or bool(sessions.list_passkeys(conn, account_row.id))
 

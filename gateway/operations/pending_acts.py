@@ -277,7 +277,8 @@ class OperatorDesk:
         self._check_second_person(act_row, operator)
         if order.act.startswith("account "):
             check_no_self_approval(order.parameters, operator.account)
-            order = replace(order, parameters={**order.parameters, "code": link_code})
+            at_approval = {"code": link_code, "proposer": act_row.proposed_by}
+            order = replace(order, parameters={**order.parameters, **at_approval})
         now = self.clock()
         folder = read_order_mappings(order, self.settings, now)
         full_reason = "; ".join(

@@ -88,10 +88,14 @@ def record_action(conn: Connection, action: AuditEntry, at: datetime) -> int:
 
 
 def count_actions(conn: Connection, role: str, action: str, since: datetime) -> int:
-    """Return how often an action was recorded in a role since a time; other counts wait until the commit."""
+    """Return how often an action was done or proposed in a role since a time.
+
+    Other counts wait until the commit.
+    """
     acquire_named_locks(conn, f"{action} of {role}")
     c = audit.c
-    counted = select(func.count()).where(c.at >= since, c.role == role, c.action == action)
+    was_begun = c.outcome.in_(("done", "proposed"))
+    counted = select(func.count()).where(c.at >= since, c.role == role, c.action == action, was_begun)
     return int(conn.execute(counted).scalar_one())
 
 

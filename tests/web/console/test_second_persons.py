@@ -14,6 +14,7 @@ from gateway.config import Settings
 from gateway.operations import find_second_person_warnings
 from gateway.store import NewInvitation, accounts, read_transaction, sessions, write_transaction
 from gateway.web.console import account_pages
+from gateway.web.console.people.access_proposals import MAX_PROPOSALS
 from tests.kit.authenticator import Authenticator
 from tests.kit.console import PASSWORD, Browser, Console
 from tests.kit.databases import BOTH
@@ -284,3 +285,67 @@ def test_a_request_that_began_before_the_role_leaves_no_way_in(
     with read_transaction(hub.services.engine) as conn:
         assert not sessions.list_passkeys(conn, han)
         assert all(row.ended_at for row in sessions.list_sessions(conn, han))
+
+
+@BOTH
+def test_a_role_that_is_taken_away_does_not_come_back(hub: Console) -> None:
+    """Two forms of one manager at once: one takes a role away, the other one all."""
+    kim, now = hub.add_account("kim", KPTA, "reader", "approver"), hub.services.clock()
+    browsers = [hub.enter("root"), hub.enter("root")]
+    path = f"/console/people/{kim}/roles"
+    for browser in browsers:
+        browser.get(f"/console/people/{kim}")
+    for _ in range(4):
+        with ThreadPoolExecutor() as pool:
+            changes = [
+                pool.submit(browser.post, path, organisation="agency/KPTA", role=roles)
+                for browser, roles in zip(browsers, (["approver"], []), strict=True)
+            ]
+            assert {change.result().status_code for change in changes} <= {302, 422}
+        assert list_roles(hub, "kim") == set()
+        with write_transaction(hub.services.engine, "test") as conn:
+            accounts.set_roles(conn, kim, *KPTA, ["reader", "approver"], now)
+
+
+@pytest.mark.parametrize("change", ["suspended", "no head", "moved"])
+def test_a_proposal_ends_with_the_right_of_its_author(hub: Console, change: str) -> None:
+    """A head proposes a link for an officer; then the head, or the officer, is elsewhere."""
+    kim = hub.add_account("kim", KPTA, "officer")
+    send(hub.enter("head"), f"/console/people/{kim}/link", reason="forgot it")
+    with write_transaction(hub.services.engine, "test") as conn:
+        now, head = hub.services.clock(), accounts.find_by_name(conn, "head")
+        assert head is not None
+        if change == "suspended":
+            accounts.set_status(conn, head.id, "SUSPENDED", now)
+        elif change == "no head":
+            accounts.set_roles(conn, head.id, *KPTA, ["approver"], now)
+        else:
+            accounts.set_roles(conn, kim, *HUB, ["supervisor"], now)
+    refused = approve(hub.enter("lee"))
+    assert (refused.status_code, "may not manage account kim any more" in refused.text) == (409, True)
+
+
+@BOTH
+def test_one_name_is_given_once(hub: Console) -> None:
+    """Two heads propose a person of one name, and both are approved at once."""
+    hub.add_account("lee2", HUB, "supervisor")
+    for _ in range(2):
+        send(hub.enter("head"), "/console/people/add", **PERSON, reason="joins us")
+    browsers = {1: hub.enter("lee"), 2: hub.enter("lee2")}
+    with ThreadPoolExecutor() as pool:
+        approvals = [pool.submit(approve, browser, act) for act, browser in browsers.items()]
+        assert sorted(approval.result().status_code for approval in approvals) == [200, 409]
+    assert list_roles(hub, "kim2") == {"approver"}
+
+
+def test_proposals_of_a_head_are_bounded(hub: Console) -> None:
+    head = hub.enter("head")
+    kim = hub.add_account("kim", KPTA, "officer")
+    for _ in range(MAX_PROPOSALS):
+        assert send(head, f"/console/people/{kim}/link", reason="forgot it").status_code == 200
+    assert "Withdraw some" in send(head, f"/console/people/{kim}/link", reason="forgot it").text
+    head.get("/console/people")
+    head.post("/console/people/acts/1/withdraw")
+    assert send(head, f"/console/people/{kim}/link", reason="forgot it").status_code == 200
+    acts = hub.enter("lee").get("/console/operations/acts").text
+    assert all(f"acts/{number}" in acts for number in range(1, MAX_PROPOSALS + 2))

@@ -62,6 +62,8 @@ pages: Final = Blueprint("acts", __name__)
 _ROOM_FOR_UPLOAD: Final = 16 * 1024**2
 
 
+#: Acts that wait are all shown, but for those of a person who makes thousands.
+_MOST_WAITING: Final = 2_000
 _ENDED: Final = ("DONE", "REJECTED", "WITHDRAWN")
 
 
@@ -104,7 +106,7 @@ def submit_order() -> Response | tuple[str, int]:
 def list_acts() -> str:
     """List the acts that wait for a second person, and the last that ended."""
     with read_transaction(services.engine) as conn:
-        waiting = operator_acts.list_acts(conn, "PENDING")
+        waiting = operator_acts.list_acts(conn, "PENDING", limit=_MOST_WAITING)
         ended = [row for state in _ENDED for row in operator_acts.list_acts(conn, state, limit=20)]
     ended.sort(key=lambda row: int(row.id), reverse=True)  # bounded: a row of our own
     return render_template("operations/acts.html", waiting=waiting, ended=ended[:20])

@@ -26,6 +26,8 @@ from gateway.web.console.people.managed_accounts import (
 )
 
 _LAST_DECIDED: Final = 10
+#: Proposals of one manager that wait at the same time.
+MAX_PROPOSALS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,11 @@ def propose_roles(account_id: int, organisation: Organisation, roles: frozenset[
 
 
 def _propose(order: ActOrder, reason: str) -> int:
+    if visitor.organisation.kind is not OrganisationKind.OPERATOR:
+        with read_transaction(services.engine) as conn:
+            waiting = operator_acts.list_acts(conn, "PENDING", proposer=visitor.account, limit=MAX_PROPOSALS)
+        if len(waiting) == MAX_PROPOSALS:
+            raise AccountRefusedError("50 proposals of yours wait. Withdraw some, or propose more later.")
     return get_operator_desk().propose_order(order, get_operator(), reason)
 
 

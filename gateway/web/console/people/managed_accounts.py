@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from gateway.accounts import (
     Organisation,
@@ -123,7 +124,10 @@ def add_account(person: NewPerson) -> str | None:
         if get_second_person_rules().is_role_change_shared(visitor.organisation, change):
             return None
         new = NewAccount(person.name, person.display_name, visitor.name, language=person.language)
-        number = accounts.insert_account(conn, new, now)
+        try:
+            number = accounts.insert_account(conn, new, now)
+        except IntegrityError as problem:
+            raise AccountRefusedError("There is an account with this name already.") from problem
         kind, code = person.organisation.kind.value, person.organisation.code
         accounts.set_roles(conn, number, kind, code, sorted(person.roles), now)
         _record_change(conn, _ADDS, person.name, after=_name_roles(person.organisation, person.roles))
@@ -153,6 +157,7 @@ def change_roles(account_id: int, organisation: Organisation, roles: frozenset[s
     Raises AccountRefusedError, and LookupError for an account that the person does not manage.
     """
     with write_transaction(services.engine, "console.people") as conn:
+        accounts.lock_account(conn, account_id)
         account, change = check_role_change(conn, account_id, organisation, roles)
         if get_second_person_rules().is_role_change_shared(visitor.organisation, change):
             return False
@@ -193,6 +198,7 @@ def set_account_status(account_id: int, status: str) -> None:
     with write_transaction(services.engine, "console.people") as conn:
         if account_id == visitor.account:
             raise AccountRefusedError("You cannot suspend yourself.")
+        accounts.lock_account(conn, account_id)
         account = _require_whole_account(conn, account_id).row
         if account.status != status:
             accounts.set_status(conn, account_id, status, services.clock())

@@ -130,10 +130,11 @@ def _store_password(digest: str, hashed: str) -> str | None:
     with write_transaction(services.engine, "console.password") as conn:
         now = services.clock()
         account = accounts.find_invitation(conn, digest, now)
-        if account is not None:
-            accounts.lock_account(conn, account.id)
-        # Of two that use the link at the same time, the second finds nothing to remove.
-        if account is None or not accounts.remove_invitations(conn, account.id):
+        if account is None:
+            return None
+        accounts.lock_account(conn, account.id)
+        # Of two that use the link at the same time, the second finds it no more; nor is an older link found.
+        if accounts.find_invitation(conn, digest, now) is None:
             return None
         accounts.set_password(conn, account.id, hashed, now)
         entry = AuditEntry(account.name, "account", "change_password", account.name, remote=network)
