@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from gateway.accounts import (
     Organisation,
@@ -110,24 +109,17 @@ def _list_organisations(conn: Connection, account_id: int) -> list[Organisation]
 def _add_account(change: DatabaseChange, proposal: Mapping[str, Any]) -> str:
     """Add an account with its roles and its link, as proposed; return that as a sentence."""
     name, organisation = proposal["name"], proposal["organisation"]
+    accounts.lock_name(change.conn, name)
     if accounts.find_by_name(change.conn, name) is not None:
-        raise _make_taken_name_error(name)
+        raise GatewayError(TRANSITION_REFUSED, f"account {name} was added since this was proposed", "account")
     new = NewAccount(name, proposal["display_name"], proposal["created_by"], language=proposal["language"])
-    try:
-        account_id = accounts.insert_account(change.conn, new, change.at)
-    except IntegrityError as problem:
-        raise _make_taken_name_error(name) from problem
+    account_id = accounts.insert_account(change.conn, new, change.at)
     kind, _, code = str(organisation).partition("/")
     accounts.set_roles(change.conn, account_id, kind, code, proposal["after"], change.at)
     _make_link_good(change, account_id, proposal)
     roles_text = ", ".join(f"{organisation}:{role}" for role in proposal["after"])
     change.record_trust_change(f"account {name}", after={"roles": roles_text})
     return f"{name} is added with the roles {', '.join(proposal['after'])} in {organisation}."
-
-
-def _make_taken_name_error(name: str) -> GatewayError:
-    detail = f"account {name} was added since this was proposed"
-    return GatewayError(TRANSITION_REFUSED, detail, "account")
 
 
 def _change_roles(change: DatabaseChange, account_row: AccountRow, proposal: Mapping[str, Any]) -> str:

@@ -229,6 +229,11 @@ def insert_account(conn: Connection, account: NewAccount, at: datetime) -> int:
     return account_id
 
 
+def lock_name(conn: Connection, name: str) -> None:
+    """Let others who add an account of this sign-in name wait until the commit."""
+    acquire_named_locks(conn, f"account {name.casefold()}")
+
+
 def find_by_name(conn: Connection, name: str) -> AccountRow | None:
     """Return the account with this sign-in name, in upper or lower case."""
     return conn.execute(select(accounts).where(accounts.c.name == name.casefold())).first()

@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from gateway.accounts import (
     Organisation,
@@ -120,14 +119,12 @@ def add_account(person: NewPerson) -> str | None:
     None, and nothing is stored, where a second person must approve it. Raises AccountRefusedError.
     """
     with write_transaction(services.engine, "console.people") as conn:
+        accounts.lock_name(conn, person.name)
         change, now = check_new_person(conn, person), services.clock()
         if get_second_person_rules().is_role_change_shared(visitor.organisation, change):
             return None
         new = NewAccount(person.name, person.display_name, visitor.name, language=person.language)
-        try:
-            number = accounts.insert_account(conn, new, now)
-        except IntegrityError as problem:
-            raise AccountRefusedError("There is an account with this name already.") from problem
+        number = accounts.insert_account(conn, new, now)
         kind, code = person.organisation.kind.value, person.organisation.code
         accounts.set_roles(conn, number, kind, code, sorted(person.roles), now)
         _record_change(conn, _ADDS, person.name, after=_name_roles(person.organisation, person.roles))
