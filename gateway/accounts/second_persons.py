@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from gateway.accounts.role_rights import Organisation, OrganisationKind, RoleChange
+from gateway.accounts.role_rights import Organisation, OrganisationKind, RoleChange, list_rights
 
 #: The act by which operators give roles, as settings name it.
 _ROLES_ACT: Final = "account role"
@@ -44,10 +44,11 @@ class SecondPersonRules:
     def is_role_change_shared(self, manager: Organisation, change: RoleChange) -> bool:
         """Return whether a change of roles by a manager waits for a second person of the operator.
 
-        What only takes roles away waits only where the settings name the act itself.
+        What only takes rights away waits only where the settings name the act itself.
         """
-        gives_roles = bool(change.roles_after - change.roles_before)
-        is_shared = gives_roles and self.needs_two_persons(change.organisation)
+        kind = change.organisation.kind
+        gives_rights = bool(list_rights(kind, change.roles_after) - list_rights(kind, change.roles_before))
+        is_shared = gives_rights and self.needs_two_persons(change.organisation)
         return is_shared or self._shares_every_change(manager)
 
     def is_link_shared(self, manager: Organisation, organisations: Collection[Organisation]) -> bool:

@@ -140,7 +140,7 @@ def _change_roles(change: DatabaseChange, account_row: AccountRow, proposal: Map
     if ends_ways:
         sessions.remove_passkeys(change.conn, account_row.id)
         accounts.set_password(change.conn, account_row.id, None, change.at)
-        sentence += " The password and the passkeys of before have ended."
+        sentence += " Password, passkeys and sessions of before have ended."
     text_before, text_after = (
         ", ".join(f"{kind}/{code}:{role}" for role in roles) for roles in (roles_before, proposal["after"])
     )
@@ -151,22 +151,20 @@ def _change_roles(change: DatabaseChange, account_row: AccountRow, proposal: Map
 
 
 def ends_sign_in_ways(conn: Connection, settings: Settings, act_row: OperatorActRow) -> bool:
-    """Return whether an act that waits ends the password and the passkeys of its account, when approved."""
+    """Return whether an act that waits ends password, passkeys and sessions of its account, when approved."""
     return act_row.act == "account role" and _ends_ways(conn, settings, act_row.parameters)
 
 
 def _ends_ways(conn: Connection, settings: Settings, proposal: Mapping[str, Any]) -> bool:
     """Return whether proposed roles are the first of an account that need two persons.
 
-    Password and passkeys that the account has until then may be in the hands of one person alone.
+    Password, passkeys and sessions that the account has until then may be in the hands of one person alone.
     """
     account_row = accounts.find_by_id(conn, proposal["account"])
     if account_row is None or not proposal["after"]:
         return False
-    rules, places = read_second_person_rules(settings), _list_organisations(conn, account_row.id)
-    if not rules.is_first_shared_access(places, _read_organisation(proposal)):
-        return False
-    return account_row.password is not None or bool(sessions.list_passkeys(conn, account_row.id))
+    places = _list_organisations(conn, account_row.id)
+    return read_second_person_rules(settings).is_first_shared_access(places, _read_organisation(proposal))
 
 
 def _make_link_good(change: DatabaseChange, account_id: int, proposal: Mapping[str, Any]) -> None:

@@ -41,6 +41,8 @@ def test_where_acts_need_two_persons(rules: SecondPersonRules, places: tuple[Org
         (FOUR_EYES, KPTA, KPTA, "officer", "approver", True),
         (FOUR_EYES, KPTA, KPTA, "officer approver", "officer", False),
         (FOUR_EYES, KPTA, KPTA, "officer", "", False),
+        (FOUR_EYES, KPTA, KPTA, "officer approver", "reader", False),
+        (FOUR_EYES, KPTA, KPTA, "reader", "officer", True),
         (FOUR_EYES, HUB, HUB, "", "supervisor", True),
         (FOUR_EYES, KFDA, KFDA, "", "officer", False),
         (FOUR_EYES, BROKER, BROKER, "", "filer", False),

@@ -84,8 +84,9 @@ def list_roles(console: Console, name: str) -> set[str] | None:
 @BOTH
 @pytest.mark.refusal("an administrator of an agency adds a second person alone")
 def test_a_head_alone_makes_no_second_officer(hub: Console) -> None:
-    answer = send(hub.enter("head"), "/console/people/add", **PERSON, reason="joins us")
-    link = find_link(answer)
+    head = hub.enter("head")
+    assert 'name="reason"' in head.get("/console/people/add").text
+    link = find_link(send(head, "/console/people/add", **PERSON, reason="joins us"))
     assert list_roles(hub, "kim2") is None
     assert set_password(hub, link, code="").status_code == 422
     assert set_password(hub, link.removesuffix("/code")).status_code == 404
@@ -108,6 +109,8 @@ def test_a_head_alone_does_not_become_a_colleague(hub: Console) -> None:
     assert set_password(hub, link, code="").status_code == 422
     code = find_code(approve(hub.enter("lee")))
     assert may_sign_in(hub, "kim"), "the old password is good until the new one is set"
+    page = hub.enter("lee").get("/console/operations/acts/1").text
+    assert ("Kim" in page, "agency/KPTA" in page) == (True, True), "whom the code is for"
     told = of_kim.get("/console/account").text
     assert "head, lee made a link to set a new password of yours." in told
     assert set_password(hub, link, code=code).status_code == 302
@@ -151,7 +154,7 @@ def test_what_one_person_may_know_ends_with_the_first_role_that_needs_two(story:
     act = send(root, f"/console/people/{han}/roles", **fields).location
     taken_over = console.enter("han")
     lee = console.enter("lee")
-    assert "Password and passkeys of this person end with it" in lee.get(act).text
+    assert "Password, passkeys and sessions of this person end with it" in lee.get(act).text
     assert approve(lee).status_code == 302
     assert list_roles(console, "han") == {"reader", "supervisor"}
     assert not may_sign_in(console, "han", NEW)
@@ -160,6 +163,36 @@ def test_what_one_person_may_know_ends_with_the_first_role_that_needs_two(story:
         assert not sessions.list_passkeys(conn, han)
     again = find_link(send(root, f"/console/people/{han}/link", reason="new role"))
     assert set_password(console, again, code=find_code(approve(lee, 2))).status_code == 302
+
+
+def test_a_session_of_before_ends_also_without_a_password(hub: Console) -> None:
+    """The account signs in by OpenID; somebody has a session of it."""
+    han = hub.add_account("han", KFDA, "reader")
+    with write_transaction(hub.services.engine, "test") as conn:
+        accounts.set_password(conn, han, None, hub.services.clock())
+    taken_over = hub.enter("han")
+    fields = {"organisation": "operator/hub", "role": ["supervisor"], "reason": "promoted"}
+    act = send(hub.enter("root"), f"/console/people/{han}/roles", **fields).location
+    lee = hub.enter("lee")
+    assert "sessions of this person end with it" in lee.get(act).text
+    assert approve(lee).status_code == 302
+    assert taken_over.get("/console/account").status_code != 200
+
+
+def test_a_head_who_operates_sees_the_proposals_of_the_agency_alone(story: Story) -> None:
+    console = Console(story.house.hub, console={"second_person": ["party suspend"]}, **_FOUR_EYES)
+    number = console.add_account("head", KPTA, "head")
+    with write_transaction(console.services.engine, "test") as conn:
+        accounts.set_roles(conn, number, *HUB, ["operator"], console.services.clock())
+    head = console.enter("head")
+    head.get("/console/account")
+    head.post("/console/account/organisation", organisation="operator/hub")
+    head.get("/console/account")
+    fields = {"act": "party suspend", "party": "broker1", "reason": "stolen key"}
+    assert head.post("/console/operations/act", **fields).status_code == 302
+    head.post("/console/account/organisation", organisation="agency/KPTA")
+    assert "stolen key" not in head.get("/console/people").text
+    assert head.post("/console/people/acts/1/withdraw").status_code == 404
 
 
 def test_other_roles_of_a_second_person_end_nothing(hub: Console) -> None:
@@ -203,7 +236,7 @@ def test_a_head_sees_and_withdraws_own_proposals(hub: Console) -> None:
     page = head.get("/console/people").text
     assert ("kim2" in page, "joins us" in page) == (True, True)
     assert "joins us" not in other.get("/console/people").text
-    other.post("/console/people/acts/1/withdraw")
+    assert other.post("/console/people/acts/1/withdraw").status_code == 404
     assert "joins us" in head.get("/console/people").text
     assert head.post("/console/people/acts/1/withdraw").status_code == 302
     assert "joins us" not in head.get("/console/people").text

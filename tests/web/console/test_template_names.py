@@ -88,7 +88,7 @@ CLASSES: dict[tuple[str, str], Any] = {
     ("operations/act_preview.html", "each of preview.findings"): AgreementFinding,
     ("operations/act_preview.html", "preview.problem"): PROBLEM,
     ("operations/act_preview.html", "preview.problem.problem"): PROBLEM.problem,
-    ("operations/act_preview.html", "dict in line 24"): dict,
+    ("operations/act_preview.html", "dict in line 25"): dict,
     ("operations/dashboard.html", "each of endings.problems"): PROBLEM,
     ("operations/dashboard.html", "each of endings.problems.problem"): PROBLEM.problem,
     ("operations/lane.html", "switch"): ConsoleSwitchRow,
@@ -351,6 +351,8 @@ def manage_people(pages: Pages) -> None:
     han = pages.add("han2", *HUB, "supervisor")
     show(han, act[0])
     post(han, f"{act[0]}/approve", status=200, reason=REASON)
+    invited = post(root, "/people/1/link", status=200, reason=REASON)
+    show(han, *re.findall(r"/operations/acts/\d+", invited.text))
     four_eyes = {"KFDA": {"endpoint": "http://127.0.0.1:9/", "four_eyes": True}}
     same = pages.open_console(agency=four_eyes).enter("kim")
     show(same, "/account")

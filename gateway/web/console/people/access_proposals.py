@@ -8,7 +8,7 @@ neither of them alone can sign in as the person.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.accounts import Organisation, OrganisationKind, digest_token, make_token
@@ -57,8 +57,15 @@ def propose_person(person: NewPerson, reason: str) -> ProposedLink:
 def propose_link(account_id: int, reason: str) -> ProposedLink:
     """Propose a link to set a new password; raises AccountRefusedError and LookupError."""
     with read_transaction(services.engine) as conn:
-        account_row = check_link(conn, account_id).row
-    return _propose_with_link("account invite", {"account": account_id, "name": account_row.name}, reason)
+        account = check_link(conn, account_id)
+    places = sorted(map(_name_organisation, account.roles))
+    parameters = {
+        "account": account_id,
+        "name": account.row.name,
+        "display_name": account.row.display_name,
+        "organisations": places,
+    }
+    return _propose_with_link("account invite", parameters, reason)
 
 
 def _propose_with_link(act: str, parameters: dict[str, Any], reason: str) -> ProposedLink:
@@ -79,6 +86,7 @@ def propose_roles(account_id: int, organisation: Organisation, roles: frozenset[
     parameters = {
         "account": account_id,
         "name": account.row.name,
+        "display_name": account.row.display_name,
         "organisation": _name_organisation(organisation),
         "before": sorted(change.roles_before),
         "after": sorted(roles),
@@ -92,7 +100,8 @@ def _propose(order: ActOrder, reason: str) -> int:
             waiting = operator_acts.list_acts(conn, "PENDING", proposer=visitor.account, limit=MAX_PROPOSALS)
         if len(waiting) == MAX_PROPOSALS:
             raise AccountRefusedError("50 proposals of yours wait. Withdraw some, or propose more later.")
-    return get_operator_desk().propose_order(order, get_operator(), reason)
+    parameters = {**order.parameters, "proposed_in": _name_organisation(visitor.organisation)}
+    return get_operator_desk().propose_order(replace(order, parameters=parameters), get_operator(), reason)
 
 
 def _name_organisation(organisation: Organisation) -> str:
@@ -114,9 +123,17 @@ def list_own_proposals() -> Sequence[OperatorActSummaryRow]:
             for row in operator_acts.list_acts(conn, state, proposer=visitor.account, limit=_LAST_DECIDED)
         ]
     decided.sort(key=lambda row: row.id, reverse=True)
-    return [*waiting, *decided[:_LAST_DECIDED]]
+    # A head who is an operator, too, has proposed other acts there.
+    organisation_text = _name_organisation(visitor.organisation)
+    rows = [*waiting, *decided[:_LAST_DECIDED]]
+    return [row for row in rows if row.parameters.get("proposed_in") == organisation_text]
 
 
 def withdraw_proposal(act_id: int) -> None:
-    """Withdraw an own proposal; raises GW705 for an act that does not wait, or of another person."""
+    """Withdraw a proposal that `list_own_proposals` has; raises LookupError for any other act.
+
+    Raises GW705 where it was decided meanwhile.
+    """
+    if act_id not in {row.id for row in list_own_proposals()}:
+        raise LookupError(act_id)
     get_operator_desk().end_act(act_id, get_operator(), "WITHDRAWN", "")

@@ -116,6 +116,8 @@ def withdraw_act(number: int) -> _Page:
     try:
         withdraw_proposal(number)
         store_flash_message(translate("The act is withdrawn."))
+    except LookupError:
+        abort(HTTPStatus.NOT_FOUND)
     except GatewayError as refused:
         store_flash_message(str(refused))
     return redirect(_PATH)
@@ -182,7 +184,7 @@ def _may_wait() -> bool:
 
 def _is_shared(organisation: Organisation) -> bool:
     """Return whether a role that this manager gives in an organisation waits for a second person."""
-    change = RoleChange(organisation, frozenset(), frozenset({""}))
+    change = RoleChange(organisation, frozenset(), frozenset(list_roles(organisation.kind)))
     return get_second_person_rules().is_role_change_shared(visitor.organisation, change)
 
 
@@ -329,7 +331,10 @@ def _change_roles(account_id: int) -> Response | None:
 
 def _show_new_link(account_id: int) -> str:
     link = invite_person(account_id)
-    return _render_link("", link, propose_link(account_id, _read_reason()) if link is None else None)
+    with read_transaction(services.engine) as conn:
+        person = find_managed_account(conn, account_id)
+    name = "" if person is None else person.row.name
+    return _render_link(name, link, propose_link(account_id, _read_reason()) if link is None else None)
 
 
 def _read_organisation() -> Organisation:
