@@ -90,6 +90,7 @@ def test_a_head_alone_makes_no_second_officer(hub: Console) -> None:
     assert list_roles(hub, "kim2") is None
     assert set_password(hub, link, code="").status_code == 422
     assert set_password(hub, link.removesuffix("/code")).status_code == 404
+    assert hub.visit().get(link.replace("/code", "x/code")).status_code == 404, "it is cut or changed"
     approved = approve(hub.enter("lee"))
     code = find_code(approved)
     assert list_roles(hub, "kim2") == {"approver"}

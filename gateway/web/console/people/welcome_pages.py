@@ -6,10 +6,11 @@ good for an account that needs two.
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Final
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response
 
 from gateway.accounts import (
@@ -38,6 +39,8 @@ from gateway.web.console.sign_in import find_binding_problem
 pages: Final = Blueprint("welcome", __name__, url_prefix="/console")
 
 _SALT: Final = 16
+#: The token of a link: 32 octets in base64url.
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _Page = Response | tuple[str, int]
 
 
@@ -48,9 +51,14 @@ def show_welcome(token: str) -> _Page:
 
 
 @pages.get("/welcome/<token>/code")
-def show_welcome_with_code(**_: str) -> str:
-    """Show the form for a password and the code of the link; without the code the person is not known."""
-    return _render_code_form()
+def show_welcome_with_code(token: str) -> _Page:
+    """Show the form for a password and the code of the link; without the code the person is not known.
+
+    Answers 404 for a link that was cut, or changed otherwise.
+    """
+    if not _TOKEN.fullmatch(token):
+        return _render_welcome(None)
+    return make_response(_render_code_form())
 
 
 @pages.post("/welcome/<token>")
