@@ -209,6 +209,8 @@ from .trust.fetch_sources import AGENT as AGENT
 from .trust.fetch_sources import FetchSource as FetchSource
 from .trust.fetch_sources import LoadedRevocationData as LoadedRevocationData
 from .trust.fetch_sources import read_fetch_sources as read_fetch_sources
+from .trust.held_certificates import check_held_certificate as check_held_certificate
+from .trust.held_certificates import find_account_refusal as find_account_refusal
 from .trust.message_senders import EVERYBODY as EVERYBODY
 from .trust.message_senders import SenderConnection as SenderConnection
 from .trust.message_senders import SignerAdmission as SignerAdmission

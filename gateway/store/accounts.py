@@ -446,6 +446,16 @@ def find_certificate(conn: Connection, sha256: str) -> CertificateWithAccountRow
     return conn.execute(query).first()
 
 
+def find_account_certificate(conn: Connection, account: int) -> bytes | None:
+    """Return the client certificate (DER) that is bound to an account now; None where it has none."""
+    query = (
+        select(account_certificates.c.der)
+        .join(accounts, accounts.c.certificate_sha256 == account_certificates.c.sha256)
+        .where(account_certificates.c.account_id == account, accounts.c.id == account)
+    )
+    return conn.execute(query).scalar()
+
+
 @dataclass(frozen=True, slots=True)
 class NewInvitation:
     """A link to set a password: the digest of its token, the account, its author, and its expiry."""

@@ -28,7 +28,7 @@ from gateway.errors import (
     GatewayError,
     raise_resource_problem,
 )
-from gateway.hub import RegisterSnapshot
+from gateway.hub import Hub, RegisterSnapshot, check_held_certificate
 from gateway.pki import Certificate, CertificateUse, read_certificate
 from gateway.store import NewToken, api_tokens, parties, read_transaction, write_transaction
 from gateway.web.api.api_operations import (
@@ -241,7 +241,8 @@ def _list_certificates(
 ) -> list[Certificate]:
     """Return the certificates by which an active party may sign now; each of them is valid.
 
-    One that this version refuses is left out; raises GW214 where there is no other.
+    One that is not valid, or that this version refuses, is left out; raises GW214 where there is no other,
+    GW806 where one could not be validated.
     """
     if party not in knowledge.parties:
         return []
@@ -252,18 +253,18 @@ def _list_certificates(
         for row in rows
         if (held := knowledge.by_certificate.get(row.sha256)) and held.describe_invalidity(now) is None
     ]
-    judge = services.hub.judge
-    accepted = [der for der in usable if judge(der, CertificateUse.SIGNING, now).is_accepted]
     certificates: list[Certificate] = []
     refusal: GatewayError | None = None
-    for der in accepted:
+    for der in usable:
         try:
+            check_held_certificate(services.hub, der, CertificateUse.SIGNING, _LOCATION)
             certificates.append(read_certificate(der))
         except GatewayError as refused:
             raise_resource_problem(refused)
-            refusal = refused
+            refusal = refusal or refused
     if refusal is not None and not certificates:
-        _raise_refusal(f"no certificate of the client can be used: {refusal.detail[:200]}")
+        reason = f"{refusal.problem.id} {refusal.detail[:200]}"
+        _raise_refusal(f"no certificate of the client can be used: {reason}")
     return certificates
 
 
@@ -300,7 +301,18 @@ def find_token_party(services: ApiServices, knowledge: RegisterSnapshot, token: 
     if held is None or held.party != row.party_id or held.describe_invalidity(now) is not None:
         detail = "the party of the access token is suspended, or its certificate is no longer registered"
         raise GatewayError(CREDENTIALS_REFUSED, detail, "Authorization")
+    _check_token_certificate(services.hub, held.der)
     return str(row.party_id), str(row.certificate_sha256)
+
+
+def _check_token_certificate(hub: Hub, der: bytes) -> None:
+    """Raise GW214 for a token whose certificate (DER) is not valid any more, for example revoked since."""
+    try:
+        check_held_certificate(hub, der, CertificateUse.SIGNING, "Authorization")
+    except GatewayError as refusal:
+        raise_resource_problem(refusal)
+        detail = f"the certificate of the access token is not accepted: {refusal.problem.id} {refusal.detail}"
+        raise GatewayError(CREDENTIALS_REFUSED, detail[:400], "Authorization") from refusal
 
 
 def _digest_token(token: str) -> str:

@@ -38,6 +38,7 @@ from gateway.web.console.page_guards import (
     clear_session_cookie,
     end_visitor_session,
     find_client_certificate,
+    find_session_refusal,
     get_network,
     require_right,
     require_sign_in,
@@ -55,6 +56,7 @@ from gateway.web.console.passkey_challenges import (
 )
 from gateway.web.console.sign_in import (
     SignInResult,
+    describe_certificate_refusal,
     find_method_refusal,
     needs_new_sign_in,
     sign_in_with_certificate,
@@ -74,7 +76,9 @@ def show_sign_in() -> Response | str:
     if g.visitor is not None:
         return redirect(check_return_path(request.args.get("next", "")))
     return_path = check_return_path(request.args.get("next", ""))
-    return render_sign_in(path=return_path)
+    refusal = find_session_refusal(request.cookies.get(COOKIE))
+    problem = "" if refusal is None else describe_certificate_refusal(refusal)
+    return render_sign_in(problem, path=return_path)
 
 
 @pages.post("/sign-out")
@@ -257,7 +261,10 @@ def sign_in_by_certificate() -> Response | tuple[str, int]:
     if sha256 is None:
         abort(HTTPStatus.FORBIDDEN, translate("Your browser has shown no certificate."))
     result = sign_in_with_certificate(sha256, get_network())
-    return _answer_result(result, translate("The certificate was not accepted."))
+    problem = translate("The certificate was not accepted.")
+    if result.refusal is not None:
+        problem = f"{problem} {describe_certificate_refusal(result.refusal)}"
+    return _answer_result(result, problem)
 
 
 def _answer_result(result: SignInResult, refusal: str, name: str = "") -> Response | tuple[str, int]:

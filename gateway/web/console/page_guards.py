@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
 from http import HTTPStatus
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -34,59 +32,22 @@ from gateway.accounts import (
     make_token,
 )
 from gateway.config import Settings
-from gateway.hub import Hub
-from gateway.store import NewSession, accounts, read_transaction, sessions, write_transaction
+from gateway.errors import GatewayError
+from gateway.hub import Hub, find_account_refusal
+from gateway.store import (
+    NewSession,
+    SessionOfAccountRow,
+    accounts,
+    read_transaction,
+    sessions,
+    write_transaction,
+)
+from gateway.web.console.draft_reports import KeptReports
 from gateway.web.hub_readiness import HubReadiness, build_hub_readiness
 from gateway.web.server import CERTIFICATE_KEY, find_client_address, get_client_network
 
 if TYPE_CHECKING:
     from gateway.web.officers import OfficerDesk
-
-
-_MOST: Final = 64
-#: The most octets of all submissions in the cached reports.
-_MOST_OCTETS: Final = 32 * 1024 * 1024
-#: A report gets out of date: another submission may use its reference or use up a certificate.
-_LONGEST: Final = timedelta(minutes=1)
-
-
-class _Report(Protocol):
-    @property
-    def content(self) -> bytes:
-        """Return the octets of the submission that the report is about."""
-
-
-_AnyReport = TypeVar("_AnyReport", bound=_Report)
-
-
-class KeptReports:
-    """The newest reports on drafts, by a key of all that they depend on; safe for many threads."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._reports: OrderedDict[Hashable, tuple[datetime, Any]] = OrderedDict()
-        self._octets = 0
-
-    def find_report(self, key: Hashable, now: datetime, make_report: Callable[[], _AnyReport]) -> _AnyReport:
-        """Return the report made for `key` within the last minute, else store a new one of `make_report`."""
-        with self._lock:
-            timed_report = self._reports.get(key)
-        if timed_report is not None and timedelta() <= now - timed_report[0] <= _LONGEST:
-            recent_report: _AnyReport = timed_report[1]
-            return recent_report
-        report = make_report()
-        with self._lock:
-            self._remove_report(key)
-            self._reports[key] = (now, report)
-            self._octets += len(report.content)
-            while len(self._reports) > _MOST or self._octets > _MOST_OCTETS:
-                self._remove_report(next(iter(self._reports)))
-        return report
-
-    def _remove_report(self, key: Hashable) -> None:
-        timed_report = self._reports.pop(key, None)
-        if timed_report is not None:
-            self._octets -= len(timed_report[1].content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,21 +132,19 @@ class Visitor:
 def find_visitor(token: str | None, *, is_use: bool = True) -> Visitor | None:
     """Return the person whose session has this token; None if there is none or it has ended.
 
-    With `is_use` the request prolongs the session.
+    A session that began with a client certificate counts only while that is valid. With `is_use` the request
+    prolongs the session. Raises GW806 where the certificate could not be validated.
     """
-    if not token or len(token) > 2 * _TOKEN:
+    if not token:
         return None
     now = services.clock()
     with read_transaction(services.engine) as conn:
-        row = sessions.find_session(conn, digest_token(token))
-        if row is None or row.status != "ACTIVE":
-            return None
-        times = SessionTimes(row.created_at, row.seen_at, row.ended_at)
-        if is_session_over(times, services.session_limits, now):
+        row = _find_open_session(conn, token, now)
+        if row is None:
             return None
         organisation = Organisation(OrganisationKind(row.kind), row.organisation)
         roles = _read_roles(conn, row.account_id, organisation)
-    if not roles:
+    if not roles or _find_session_refusal(row) is not None:
         return None
     if is_use and now - row.seen_at >= _PRECISION:
         with write_transaction(services.engine, "console.session") as conn:
@@ -206,6 +165,31 @@ def find_visitor(token: str | None, *, is_use: bool = True) -> Visitor | None:
         authenticated_at=row.authenticated_at,
         has_flash_message=row.notice is not None,
     )
+
+
+def find_session_refusal(token: str | None) -> GatewayError | None:
+    """Return why the open session with this token does not count now: its client certificate is not valid."""
+    if not token:
+        return None
+    with read_transaction(services.engine) as conn:
+        row = _find_open_session(conn, token, services.clock())
+    return None if row is None else _find_session_refusal(row)
+
+
+def _find_open_session(conn: Connection, token: str, now: datetime) -> SessionOfAccountRow | None:
+    """Return the session with this token, of an active account; None if there is none or it has ended."""
+    if len(token) > 2 * _TOKEN:
+        return None
+    row = sessions.find_session(conn, digest_token(token))
+    if row is None or row.status != "ACTIVE":
+        return None
+    times = SessionTimes(row.created_at, row.seen_at, row.ended_at)
+    return None if is_session_over(times, services.session_limits, now) else row
+
+
+def _find_session_refusal(row: SessionOfAccountRow) -> GatewayError | None:
+    """Return why the client certificate of a session is not valid now; None for one that began otherwise."""
+    return find_account_refusal(services.hub, row.account_id) if row.method == "certificate" else None
 
 
 @dataclass(frozen=True, slots=True)

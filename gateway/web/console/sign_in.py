@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,9 +22,8 @@ from gateway.accounts import (
     is_hash_of_unnormalized_password,
     is_recent_proof,
 )
-from gateway.errors import GatewayError
-from gateway.hub import record_password_rehash
-from gateway.pki import CertificateUse
+from gateway.errors import CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED, REVOCATION_UNKNOWN, GatewayError
+from gateway.hub import find_account_refusal, record_password_rehash
 from gateway.store import AccountRow, AuditEntry, accounts, audit_log, read_transaction, write_transaction
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import Authentication, Visitor, begin_session, services
@@ -37,10 +36,14 @@ _SALT: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class SignInResult:
-    """The token of the new session; or how long to wait; or neither, when the sign-in was refused."""
+    """The token of the new session; or how long to wait; or neither, when the sign-in was refused.
+
+    `refusal` is the reason, where the client certificate of a person is not valid now.
+    """
 
     token: str | None = None
     wait_time: timedelta | None = None
+    refusal: GatewayError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +117,24 @@ def sign_in_with_certificate(sha256: str, network: str) -> SignInResult:
     """Sign in the owner of a client certificate, and record the attempt.
 
     `sha256` is that of the certificate in the TLS handshake. It must be valid now by the trust of the hub: a
-    revoked one is refused, even if the handshake accepted it.
+    revoked one is refused, even if the handshake accepted it. Raises GW806 where it could not be validated.
     """
 
     def find_owner(conn: Connection) -> AccountOwner | None:
         row = accounts.find_certificate(conn, sha256)
         if row is None:
             return None
-        return AccountOwner(row.account_id, row.name, row.status == "ACTIVE" and is_valid)
+        return AccountOwner(row.account_id, row.name, row.status == "ACTIVE" and refusal is None)
 
     with read_transaction(services.engine) as conn:
         certificate_row = accounts.find_certificate(conn, sha256)
-    is_valid = certificate_row is not None and _is_certificate_valid(certificate_row.der)
-    return _sign_in_by_proof(Authentication("certificate", network, services.clock()), find_owner)
+    refusal = (
+        None if certificate_row is None else find_account_refusal(services.hub, certificate_row.account_id)
+    )
+    if refusal is not None:
+        _LOG.info("sign-in by certificate refused: %s", refusal)
+    result = _sign_in_by_proof(Authentication("certificate", network, services.clock()), find_owner)
+    return replace(result, refusal=refusal)
 
 
 def sign_in_with_subject(
@@ -225,15 +233,15 @@ def _begin_account_session(
     return token
 
 
-def _is_certificate_valid(der: bytes) -> bool:
-    """Return whether the certificate (DER) is valid now for TLS clients; log the reason if it is not."""
-    services.hub.refresh_snapshot()  # it loads new revocation lists, too
-    try:
-        services.hub.judge(der, CertificateUse.TLS_CLIENT, services.clock()).raise_unless_accepted("TLS")
-    except GatewayError as problem:
-        _LOG.info("sign-in by certificate refused: %s", problem)
-        return False
-    return True
+def describe_certificate_refusal(refusal: GatewayError) -> str:
+    """Return why a person's client certificate is not accepted, as a sentence for its owner."""
+    if refusal.problem is CERTIFICATE_REVOKED:
+        return translate("Your certificate is revoked. Ask the operator for a new one.")
+    if refusal.problem is CERTIFICATE_EXPIRED:
+        return translate("Your certificate has expired, or is not valid yet. Ask the operator for a new one.")
+    if refusal.problem is REVOCATION_UNKNOWN:
+        return translate("Whether your certificate is revoked is not known now. Tell the operator.")
+    return translate("Your certificate is not accepted here any more. Tell the operator.")
 
 
 def needs_new_sign_in(visitor: Visitor, account: AccountRow | None) -> bool:

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from gateway.accounts import PasskeyError, RelyingParty, Right, decode_base64url, verify_confirmation
 from gateway.cases import encode_batch
-from gateway.errors import ACT_NOT_PERMITTED, GatewayError
-from gateway.hub import ActingOfficer, ConfirmedAct
+from gateway.errors import ACT_NOT_PERMITTED, CLIENT_CERTIFICATE, GatewayError
+from gateway.hub import ActingOfficer, ConfirmedAct, Hub, find_account_refusal
 from gateway.store import accounts, sessions
 
 
@@ -42,6 +42,7 @@ class Confirmation:
     verify_answer: Callable[[Connection], bytes] | None = field(default=None, repr=False)
 
 
+_NOT_OWN: Final = "the client certificate is not the officer's"
 #: For acts that decide nothing, and where the settings let a session decide.
 SESSION_ONLY: Final = Confirmation(ConfirmationMethod.SESSION)
 
@@ -134,12 +135,27 @@ def _check_origin(octets: bytes, relying_party: RelyingParty | None) -> None:
         raise _make_refusal("the passkey was used at another address")
 
 
+def check_confirming_certificate(hub: Hub, account: int, confirmation: Confirmation) -> None:
+    """Raise GW707 for a confirmation by an account's certificate that is not valid now, GW806 if unknown.
+
+    It is called before the transaction of the act, because the verdict is stored in one of its own.
+    """
+    if confirmation.method is not ConfirmationMethod.CERTIFICATE:
+        return
+    refusal = find_account_refusal(hub, account)
+    if refusal is not None and refusal.problem is CLIENT_CERTIFICATE:
+        raise _make_refusal(_NOT_OWN) from refusal
+    if refusal is not None:
+        detail = f"the client certificate is not accepted: {refusal.problem.id} {refusal.detail[:300]}"
+        raise _make_refusal(detail) from refusal
+
+
 def _check_certificate(conn: Connection, account: int, confirmation: Confirmation) -> ConfirmedAct:
     """Return the confirmation by certificate; refuse one that is not registered for the account."""
     row = accounts.find_by_id(conn, account)
     registered = None if row is None else row.certificate_sha256
     if confirmation.certificate_sha256 is None or confirmation.certificate_sha256 != registered:
-        raise _make_refusal("the client certificate is not the officer's")
+        raise _make_refusal(_NOT_OWN)
     return ConfirmedAct({"method": confirmation.method.value, "certificate": confirmation.certificate_sha256})
 
 

@@ -71,6 +71,7 @@ from gateway.web.officers.act_confirmation import (
     ConfirmationMethod,
     Officer,
     check_confirmation,
+    check_confirming_certificate,
 )
 from gateway.web.officers.act_performance import ActPerformer
 from gateway.web.officers.application_view import (
@@ -234,6 +235,7 @@ class OfficerDesk:
         is_proposal: bool,
     ) -> int:
         """Check the act and store that it was begun, with the confirmation; return the row id of the act."""
+        check_confirming_certificate(self._hub, officer.account, confirmation)
         self._check_act(officer.agency, application_number, act)
         digest = compute_act_digest(application_number, shown_sha256, act)
         document = encode_act(application_number, shown_sha256, act)
@@ -331,6 +333,7 @@ class OfficerDesk:
         """
         _require_right(officer, Right.APPROVE_DECISIONS)
         self._require_confirmation_method(self.get_policy(officer.agency), confirmation)
+        check_confirming_certificate(self._hub, officer.account, confirmation)
         self._check_proposal(officer.agency, proposal)
 
         def confirm(conn: Connection, content: str) -> ConfirmedAct:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,12 @@ from gateway.accounts import (
 )
 from gateway.cases import compute_act_digest, encode_act, encode_batch
 from gateway.cli import main
+from gateway.cli.registration import load_crls
 from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
+from gateway.pki import Certificate, ListSuccession
 from gateway.store import (
+    AccountCertificate,
     NewPasskey,
     accounts,
     officer_work,
@@ -35,8 +39,10 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.web.officers import SESSION_ONLY, Confirmation, ConfirmationMethod, Officer, OfficerDesk
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_revocation_list
 from tests.kit.authenticator import Authenticator
 from tests.kit.databases import BOTH
+from tests.kit.house import START, authority
 from tests.kit.officers import ConsoleStory
 
 PARTY = RelyingParty("localhost", "http://localhost:8081")
@@ -225,16 +231,75 @@ def test_a_batch_is_confirmed_once(engine: Engine) -> None:
 def test_the_client_certificate_of_the_officer_confirms(engine: Engine) -> None:
     story = PasskeyStory(engine)
     kim = story.officer("kim")
-    with write_transaction(engine) as conn:
-        accounts.update_account(conn, kim.account, certificate_sha256="ab" * 32)
+    registered = bind(story, kim, issue()).sha256
     seen = story.arrive()
     act = story.decision()
     for shown in (None, "cd" * 32):
         said = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=shown)
         with refused("GW707.*not the officer's"):
             story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said)
-    said = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256="ab" * 32)
+    said = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=registered)
     assert story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said).state == "PERFORMED"
+
+
+def bind(story: ConsoleStory, officer: Officer, certificate: Certificate) -> Certificate:
+    """Bind a client certificate to an officer's account, and return it."""
+    row = AccountCertificate(
+        certificate.sha256, str(certificate.subject), certificate.not_after, certificate.der
+    )
+    with write_transaction(story.house.engine) as conn:
+        accounts.set_certificate(conn, officer.account, row, story.clock())
+    return certificate
+
+
+def issue(days: int = 30) -> Certificate:
+    """Return a client certificate of a person."""
+    order = CertificateOrder("tls", days=days)
+    return issue_certificate(authority(), "CN=kim", START - timedelta(hours=1), order).certificate
+
+
+@pytest.mark.refusal("an officer confirms by a certificate that is revoked, or has expired")
+@pytest.mark.parametrize("reason", ["GW206", "GW207"])
+@BOTH
+def test_a_certificate_that_is_not_valid_any_more_confirms_nothing(engine: Engine, reason: str) -> None:
+    story = PasskeyStory(engine)
+    kim = story.officer("kim")
+    certificate = bind(story, kim, issue(days=1))
+    seen, act = story.arrive(), story.decision()
+    confirmation = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=certificate.sha256)
+    end_certificate(story, certificate, reason)
+    for perform in (story.desk.perform_act, story.desk.propose_act):
+        with refused(f"GW707.*not accepted: {reason}"):
+            perform(kim, seen.number, act, seen.shown_digest, confirmation)
+    assert story.look().state == "ACKNOWLEDGED"
+
+
+@pytest.mark.parametrize("reason", ["GW206", "GW207"])
+def test_a_certificate_that_is_not_valid_any_more_approves_nothing(engine: Engine, reason: str) -> None:
+    story = PasskeyStory(engine, four_eyes=True)
+    kim, lee = story.officer("kim"), story.officer("lee", "approver")
+    certificate = bind(story, lee, issue(days=1))
+    seen = story.arrive()
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
+    proposal = story.look().proposal
+    assert proposal is not None
+    confirmation = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=certificate.sha256)
+    end_certificate(story, certificate, reason)
+    with refused(f"GW707.*not accepted: {reason}"):
+        story.desk.approve_proposal(
+            lee, proposal.row.id, proposal.row.content, seen.shown_digest, confirmation
+        )
+    assert story.look().state == "ACKNOWLEDGED"
+
+
+def end_certificate(story: ConsoleStory, certificate: Certificate, reason: str) -> None:
+    """Let a certificate expire (GW206), or load a list that revokes it (GW207)."""
+    if reason == "GW206":
+        story.clock.forward(days=1)
+        return
+    listed = make_revocation_list(authority(), [certificate.serial], START, START + timedelta(days=1))
+    with write_transaction(story.house.engine) as conn:
+        load_crls(conn, listed, ListSuccession((authority().certificate,), story.clock()))
 
 
 def test_an_officer_without_a_certificate_confirms_by_none(engine: Engine) -> None:

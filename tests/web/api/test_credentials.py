@@ -10,17 +10,18 @@ from functools import cache
 import pytest
 from sqlalchemy import delete, select
 
-from gateway.cli.registration import make_certificate_row, register_certificate
-from gateway.errors import CERTIFICATE_UNTRUSTED, NO_ROOM, GatewayError
-from gateway.pki import Certificate, read_certificate
+from gateway.cli.registration import load_crls, make_certificate_row, register_certificate
+from gateway.errors import CERTIFICATE_UNTRUSTED, NO_ROOM, REVOCATION_UNKNOWN, GatewayError
+from gateway.pki import Certificate, ListSuccession, Verdict, read_certificate
 from gateway.store import parties, read_transaction, write_transaction
 from gateway.store.api_tokens import api_assertions, api_tokens
 from gateway.web.api import access_tokens
 from gateway.web.api.api_application import find_caller
-from gateway_conformance.pki import CertificateOrder, issue_certificate
+from gateway_conformance.pki import CertificateOrder, issue_certificate, make_revocation_list
 from tests.kit.api import BOTH, Api, Client
 from tests.kit.house import START, authority, signer_named
 from tests.kit.story import Story
+from tests.web.api.test_events import open_stream
 
 
 def refuse(api: Api, assertion: str, **changes: str) -> str:
@@ -153,6 +154,63 @@ def test_a_token_ends_with_its_certificate(api: Api, story: Story, broker: Clien
     assert broker.refusal("cases") == (401, "GW214")
 
 
+def revoke(story: Story, certificate: Certificate) -> None:
+    """Load a revocation list that names a certificate."""
+    listed = make_revocation_list(authority(), [certificate.serial], START, START + timedelta(days=1))
+    with write_transaction(story.house.engine) as conn:
+        load_crls(conn, listed, ListSuccession((authority().certificate,), story.clock()))
+
+
+@pytest.mark.refusal("a developer goes on with the token of a certificate that is revoked")
+@BOTH
+def test_a_token_ends_when_a_list_revokes_its_certificate(api: Api, story: Story, broker: Client) -> None:
+    stream = open_stream(broker)
+    assert broker.get("cases").status_code == 200
+    assert stream.read_batch() == b": nothing new\n\n"
+    revoke(story, signer_named("broker1").certificate)
+    answer = broker.get("cases")
+    assert (answer.status_code, answer.json["id"]) == (401, "GW214")
+    assert "the certificate of the access token is not accepted: GW207" in answer.json["detail"]
+    assert stream.read_batch() is None
+    stream.close()
+    assert "no certificate of the client can be used: GW207" in refuse_further(api)
+
+
+def refuse_further(api: Api) -> str:
+    """Return why a party gets no further token."""
+    answer = api.visit().get_token(api.assertion("broker1"))
+    assert (answer.status_code, answer.json["error"]) == (401, "invalid_client")
+    return str(answer.json["error_description"])
+
+
+def test_a_token_ends_with_the_time_of_its_certificate(api: Api, story: Story) -> None:
+    order = CertificateOrder(key_kind="p-256", days=1)
+    short = issue_certificate(authority(), "CN=short", START - timedelta(hours=1), order).signer
+    story.register("short", signer=short)
+    story.clock.forward(minutes=23 * 60 - 5)
+    client = api.client("short", short)
+    assert client.get("cases").status_code == 200
+    story.clock.forward(minutes=6)
+    assert client.refusal("cases") == (401, "GW214")
+
+
+def test_a_certificate_that_cannot_be_validated_for_a_while_costs_no_token(
+    api: Api, broker: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = api.services.hub
+
+    def fail(*_: object) -> Verdict:
+        now = hub.clock()
+        return Verdict("indeterminate", REVOCATION_UNKNOWN, "no memory", (), now, now, is_transient=True)
+
+    with monkeypatch.context() as shortage:
+        shortage.setattr(hub, "judge", fail)
+        assert broker.refusal("cases") == (503, "GW806")
+        answer = api.visit().get_token(api.assertion("broker1"))
+        assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
+    assert broker.get("cases").status_code == 200
+
+
 def test_a_party_has_so_many_tokens(story: Story) -> None:
     api = Api(story.house.hub, api={"tokens_per_party": 2})
     for _ in range(2):
@@ -245,8 +303,6 @@ def test_a_certificate_that_this_version_refuses_takes_no_other_with_it(
     refused.add(signer_named("broker1").certificate.der)
     with write_transaction(api.services.engine) as conn:
         conn.execute(delete(api_tokens))
-    assert refuse(api, api.assertion("broker1")) == (
-        "the client assertion is not accepted: no certificate of the client can be used: the key is too short"
-    )
+    assert refuse(api, api.assertion("broker1")).endswith("can be used: GW205 the key is too short")
     problem = GatewayError(NO_ROOM, "memory is used up")
     assert api.visit().get_token(api.assertion("broker1")).json["error"] == "temporarily_unavailable"

@@ -26,7 +26,7 @@ from gateway_conformance.pki import (
     make_revocation_list,
 )
 from tests.kit.audited import list_actions
-from tests.kit.console import Console
+from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.house import START, authority
 
@@ -50,6 +50,26 @@ def enter(console: Console, shown: str | None, address: str = "127.0.0.1") -> Te
     browser = console.visit()
     browser.connection |= {CERTIFICATE_KEY: shown, "REMOTE_ADDR": address}
     return browser.post("/console/sign-in/certificate")
+
+
+def revoke(console: Console, issued: IssuedCertificate) -> None:
+    """Load a revocation list that names a certificate."""
+    listed = make_revocation_list(authority(), [issued.certificate.serial], START, START + 24 * HOUR)
+    with write_transaction(console.services.engine, "test") as conn:
+        load_crls(conn, listed, ListSuccession((authority().certificate,), console.services.clock()))
+
+
+def sign_in(console: Console, sha256: str) -> Browser:
+    """Return the browser of a person who has signed in with a certificate."""
+    browser = console.visit()
+    browser.connection[CERTIFICATE_KEY] = sha256
+    assert browser.post("/console/sign-in/certificate").status_code == 302
+    assert browser.get("/console/account").status_code == 200
+    return browser
+
+
+#: A part of the sentence that tells a person why the certificate is refused.
+REASONS = {"expired": "has expired", "revoked": "is revoked", "unknown": "is not known now"}
 
 
 @pytest.fixture
@@ -104,13 +124,11 @@ def test_a_certificate_that_is_not_valid_is_refused(console: Console, kim: int, 
         console.services.hub.clock.now += timedelta(days=2)  # type: ignore[attr-defined]
     if how == "revoked":
         assert enter(console, shown).status_code == 302
-        listed = make_revocation_list(authority(), [issued.certificate.serial], START, START + 24 * HOUR)
-        with write_transaction(console.services.engine, "test") as conn:
-            succession = ListSuccession((authority().certificate,), console.services.clock())
-            load_crls(conn, listed, succession)
+        revoke(console, issued)
     answer = enter(console, shown)
     assert answer.status_code == 401
     assert "The certificate was not accepted." in answer.text
+    assert REASONS.get(how, "not accepted here any more") in answer.text
 
 
 @pytest.mark.parametrize("how", ["suspended", "without roles"])

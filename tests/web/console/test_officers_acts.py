@@ -18,6 +18,7 @@ from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
 from tests.kit.story import asked
+from tests.web.console.test_certificate_sign_in import bind, issue, revoke
 from tests.web.console.test_passkeys import register
 
 FIELD = re.compile(r'<input type="hidden" name="([\w-]+)" value="([^"]*)">')
@@ -660,16 +661,32 @@ def test_a_decision_is_confirmed_by_the_certificate_of_the_connection(engine):
     desk = Desk(engine, confirm=["certificate"])
     kim = desk.officer("kim")
     with write_transaction(engine) as conn:
-        row = accounts.find_by_name(conn, "kim")
-        accounts.update_account(conn, row.id, certificate_sha256="c" * 64)
+        account = accounts.find_by_name(conn, "kim").id
+    issued = issue()
+    registered = bind(desk.console, account, issued)
     fields = {"d0-decision": "APPROVED", "d0-number": "P-7"}
     without = fill(kim, desk, "decide", **fields).text
     assert "you have none of these here" in without
     assert confirm(kim, desk, "decide", without).status_code == 403
     assert confirm(kim, desk, "decide", without, confirm="certificate").status_code == 403
     path = f"/console/applications/{desk.number}/acts/decide"
-    for shown, status in (("d" * 64, 403), ("c" * 64, 302)):
+    for shown, status in (("d" * 64, 403), (registered, 302)):
         data = {"form_token": kim.token, "confirm": "certificate"} | hidden(without)
         answer = kim.client.post(path, data=data, environ_base={CERTIFICATE_KEY: shown})
         assert answer.status_code == status, answer.text
     assert desk.story.look().state == "DECIDED"
+
+
+def test_the_page_says_that_the_certificate_which_is_to_confirm_is_revoked(engine):
+    desk = Desk(engine, confirm=["certificate"])
+    kim = desk.officer("kim")
+    with read_transaction(engine) as conn:
+        account = accounts.find_by_name(conn, "kim").id
+    issued = issue()
+    kim.connection[CERTIFICATE_KEY] = bind(desk.console, account, issued)
+    preview = fill(kim, desk, "decide", **{"d0-decision": "APPROVED", "d0-number": "P-7"}).text
+    revoke(desk.console, issued)
+    answer = confirm(kim, desk, "decide", preview, confirm="certificate")
+    assert answer.status_code == 403
+    assert "GW707: the client certificate is not accepted: GW207" in answer.text
+    assert desk.story.look().state == "ACKNOWLEDGED"
