@@ -2,6 +2,9 @@ from .account_acts import LINK_LIFE as LINK_LIFE
 from .account_acts import ends_sign_in_ways as ends_sign_in_ways
 from .account_acts import find_second_person_warnings as find_second_person_warnings
 from .account_acts import read_second_person_rules as read_second_person_rules
+from .account_certificates import (
+    find_account_certificate_warnings as find_account_certificate_warnings,
+)
 from .act_kinds import ACT_KINDS as ACT_KINDS
 from .act_kinds import MAX_DELIVERIES as MAX_DELIVERIES
 from .act_kinds import ActOrder as ActOrder

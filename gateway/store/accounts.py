@@ -446,6 +446,17 @@ def find_certificate(conn: Connection, sha256: str) -> CertificateWithAccountRow
     return conn.execute(query).first()
 
 
+def list_account_certificates(conn: Connection) -> Sequence[CertificateWithAccountRow]:
+    """Return the certificates that are bound to active accounts, by name of the account."""
+    query = (
+        select(account_certificates, accounts.c.name, accounts.c.status)
+        .join(accounts, accounts.c.certificate_sha256 == account_certificates.c.sha256)
+        .where(account_certificates.c.account_id == accounts.c.id, accounts.c.status == "ACTIVE")
+        .order_by(accounts.c.name)
+    )
+    return conn.execute(query).all()
+
+
 def find_account_certificate(conn: Connection, account: int) -> bytes | None:
     """Return the client certificate (DER) that is bound to an account now; None where it has none."""
     query = (

@@ -31,6 +31,7 @@ CHECKS = {
     "check_own_certificates": "the own certificate",
     "collect_trust_remarks": "trusted and fetched data",
     "list_expiry_warnings": "certificates that expire",
+    "find_account_certificate_warnings": "certificates of people",
     "find_stamping_problem": "time stamps",
     "find_agency_key_problems": "keys of agencies",
     "find_transport_warnings": "connections without TLS",

@@ -51,6 +51,7 @@ from gateway.operations import (
     Finding,
     Findings,
     collect_trust_remarks,
+    find_account_certificate_warnings,
     find_agency_key_problems,
     find_ahead_notices,
     find_classification_warnings,
@@ -180,6 +181,8 @@ def _check_hub(findings: Findings, settings: Settings) -> None:
             findings.add_all(find_source_problems(settings, hub))
         with findings.check("certificates that expire"):
             findings.add_all(_find_expiries(hub))
+        with findings.check("certificates of people"):
+            findings.add_all(find_account_certificate_warnings(hub))
         with findings.check("time stamps"):
             findings.add_all(_find_stale_stamps(hub))
         with findings.check("stored agreements"):

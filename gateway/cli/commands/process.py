@@ -43,6 +43,7 @@ from gateway.monitor import log_expiry_warnings
 from gateway.operations import (
     Findings,
     collect_trust_remarks,
+    find_account_certificate_warnings,
     find_contract_changes,
     find_contract_warnings,
     find_missing_addresses,
@@ -343,6 +344,8 @@ def _log_hub_warnings(settings: Settings, hub: Hub) -> None:
     with findings.check("trusted and fetched data"):
         findings.add_all(collect_trust_remarks(settings, hub))
         findings.add_all(find_source_problems(settings, hub))
+    with findings.check("certificates of people"):
+        findings.add_all(find_account_certificate_warnings(hub))
     with findings.check("stored agreements"):
         findings.add_all(find_unread_agreements(hub.get_snapshot(), settings.hub.party))
     with findings.check("registered certificates"):

@@ -161,7 +161,7 @@ def revoke(story: Story, certificate: Certificate) -> None:
         load_crls(conn, listed, ListSuccession((authority().certificate,), story.clock()))
 
 
-@pytest.mark.refusal("a developer goes on with the token of a certificate that is revoked")
+@pytest.mark.refusal("broker's software goes on with the token of a certificate that is revoked")
 @BOTH
 def test_a_token_ends_when_a_list_revokes_its_certificate(api: Api, story: Story, broker: Client) -> None:
     stream = open_stream(broker)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import REVOCATION_UNKNOWN
+from gateway.operations import find_account_certificate_warnings
 from gateway.pki import CertificateUse, Verdict
 from gateway.store import accounts, write_transaction
 from tests.kit.console import Console
@@ -65,6 +66,24 @@ def test_a_session_in_another_organisation_rests_on_the_same_certificate(console
     assert browser.get("/console/account").status_code == 200
     revoke(console, issued)
     assert browser.get("/console/account").status_code == 302
+
+
+def test_the_operator_is_warned_of_people_whose_certificate_keeps_them_out(
+    console: Console, kim: int
+) -> None:
+    lee, park = (console.add_account(name, AGENCY, "officer") for name in ("lee", "park"))
+    revoked, ending = issue(days=40), issue("lee", days=20)
+    bind(console, kim, revoked)
+    bind(console, lee, ending)
+    bind(console, park, issue("park", days=40))
+    hub = console.services.hub
+    (warning,) = find_account_certificate_warnings(hub)
+    assert warning.startswith("the client certificate of account lee ends in 19 days, at ")
+    revoke(console, revoked)
+    hub.refresh_snapshot()
+    first, second = find_account_certificate_warnings(hub)
+    assert first.startswith("the client certificate of account kim is not accepted: GW207 ")
+    assert second == warning
 
 
 def test_a_certificate_that_cannot_be_validated_for_a_while_ends_no_session(
