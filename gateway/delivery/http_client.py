@@ -100,7 +100,7 @@ def _resolve_name(host: str, port: int, deadline: float) -> list[Any]:
 
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-#: How long a connection is reused, in seconds: the TLS trust may change meanwhile.
+#: How long a connection is reused, in seconds: the authorities and our own certificate may change meanwhile.
 _MAX_CONNECTION_SECONDS: Final = 300.0
 #: Octets that a partner must take in each second, so that a large body has time in proportion to its size.
 _MIN_OCTETS_PER_SECOND: Final = 128 * 1024
@@ -144,6 +144,7 @@ class _ClientConnection:
         self._arriving_answer = ArrivingAnswer()
         self._send_error: OSError | None = None
         self._opened_at = time.monotonic()
+        self._tls, self._revocations = tls, None if tls is None else tls.get_revocations()
         host, port = url_parts.hostname or "", url_parts.port or _DEFAULT_PORTS[url_parts.scheme]
         self._socket = connect_by_deadline(
             host, port, time.monotonic() + self._get_seconds_left(limits.connect_seconds), is_allowed
@@ -246,8 +247,13 @@ class _ClientConnection:
         return octets
 
     def is_reusable(self) -> bool:
-        """Return whether it is young enough and nothing has arrived unrequested, including its end."""
+        """Return whether it is young enough and nothing has arrived unrequested, including its end.
+
+        The server must have been verified by the revocation data that are loaded now.
+        """
         if time.monotonic() - self._opened_at > _MAX_CONNECTION_SECONDS:
+            return False
+        if self._tls is not None and self._tls.get_revocations() is not self._revocations:
             return False
         has_pending_octets = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
         return not has_pending_octets and not self._has_arrived()

@@ -46,6 +46,9 @@ class TlsConnector(Protocol):
     def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
         """Return the connection over TLS; raises OSError when the server is not verified as `host`."""
 
+    def get_revocations(self) -> RevocationData | None:
+        """Return the data by which a server is verified now, a new object when they change; None without."""
+
 
 class SingleContextConnector:
     """The same context for every host; with the authorities of the operating system unless one is given."""
@@ -59,6 +62,9 @@ class SingleContextConnector:
         if self._context is None:
             self._context = make_client_context()
         return _perform_handshake(self._context, connection, host)
+
+    def get_revocations(self) -> None:
+        """Return None: no revocation data are read."""
 
 
 class PerHostConnector:
@@ -86,6 +92,10 @@ class PerHostConnector:
             tls_connection.close()
             raise
         return tls_connection
+
+    def get_revocations(self) -> RevocationData:
+        """Return the revocation data that are loaded now."""
+        return self._get_revocations()[0]
 
 
 def _build_host_context(host: str, section: TlsSettings) -> ReloadedValue[ssl.SSLContext]:

@@ -410,6 +410,9 @@ def test_a_reset_that_the_sending_has_noticed_is_no_end_of_an_answer(
             del host, port
             return BrokenConnection(connection, octets)
 
+        def get_revocations(self) -> None:
+            return None
+
     with Transport(None, (Path(), "")).serve(answer_and_wait(b"")) as server:
         client = HttpClient(PATIENT, Connector())
         url = server.url.replace("http", "https")

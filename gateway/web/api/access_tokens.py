@@ -26,6 +26,7 @@ from gateway.errors import (
     REQUEST_MALFORMED,
     TOO_MANY_REQUESTS,
     GatewayError,
+    find_resource_problem,
     raise_resource_problem,
 )
 from gateway.hub import Hub, RegisterSnapshot, check_held_certificate
@@ -63,11 +64,15 @@ _ALGORITHMS: Final = frozenset({*_RSA, *_EDWARDS, "ES256", "ES384"})
 
 @dataclass(frozen=True, slots=True)
 class AssertionRules:
-    """The inputs for verifying an assertion: the names of its audience, the time, a party's certificates."""
+    """The inputs for verifying an assertion: the names of its audience, the time, a party's certificates.
+
+    `check_certificate` raises for a certificate that is not valid now; GW806 if it could not be validated.
+    """
 
     audience: frozenset[str]
     now: datetime
     find_certificates: Callable[[str], Sequence[Certificate]]
+    check_certificate: Callable[[Certificate], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ def verify_assertion(assertion: str, rules: AssertionRules, client: str = "") ->
     party = claims.get("iss")
     if not isinstance(party, str) or not 0 < len(party) <= 200 or client not in ("", party):
         _raise_refusal("iss is not the client")
-    certificate = _find_certificate(rules.find_certificates(party), header, algorithm)
+    certificate = _find_certificate(rules, party, header, algorithm)
     verified_claims = _verify_signature(assertion, certificate, algorithm)
     return _check_claims(verified_claims, party, certificate, rules)
 
@@ -124,18 +129,34 @@ def _check_header(header: Mapping[str, Any]) -> str:
 
 
 def _find_certificate(
-    certificates: Sequence[Certificate], header: Mapping[str, Any], algorithm: str
+    rules: AssertionRules, party: str, header: Mapping[str, Any], algorithm: str
 ) -> Certificate:
-    """Return the party's certificate that the header names; the newest that fits when it names none."""
+    """Return the party's certificate that the header names; the newest that fits when it names none.
+
+    It is valid now. Raises GW806 if one that fits could not be validated and no other is valid.
+    """
     identifiers = [header[name] for name in ("kid", "x5t#S256") if name in header]
     fitting = [
         candidate
-        for candidate in certificates
+        for candidate in rules.find_certificates(party)
         if _is_named(candidate, identifiers) and algorithm in _list_algorithms(candidate.public_key)
     ]
     if not fitting:
         _raise_refusal("no registered signing certificate of the client fits kid and algorithm")
-    return fitting[0]
+    problems: list[GatewayError] = []
+    for candidate in fitting:
+        try:
+            rules.check_certificate(candidate)
+            return candidate
+        except GatewayError as problem:
+            problems.append(problem)
+    for shortage in filter(None, map(find_resource_problem, problems)):
+        raise shortage
+    return _raise_refusal(_describe_unusable(problems[0]))
+
+
+def _describe_unusable(refusal: GatewayError) -> str:
+    return f"no certificate of the client can be used: {refusal.problem.id} {refusal.detail[:200]}"
 
 
 def _is_named(certificate: Certificate, identifiers: Sequence[Any]) -> bool:
@@ -229,6 +250,7 @@ def issue_token(services: ApiServices, assertion: str, client: str) -> str:
         frozenset({base, f"{base}/token"}),
         now,
         lambda party: _list_certificates(services, knowledge, party, now),
+        lambda one: check_held_certificate(services.hub, one.der, CertificateUse.SIGNING, _LOCATION),
     )
     proof = verify_assertion(assertion, rules, client)
     token = base64.urlsafe_b64encode(services.random(_OCTETS)).decode().rstrip("=")
@@ -239,10 +261,9 @@ def issue_token(services: ApiServices, assertion: str, client: str) -> str:
 def _list_certificates(
     services: ApiServices, knowledge: RegisterSnapshot, party: str, now: datetime
 ) -> list[Certificate]:
-    """Return the certificates by which an active party may sign now; each of them is valid.
+    """Return the certificates that are registered for an active party to sign now, the newest first.
 
-    One that is not valid, or that this version refuses, is left out; raises GW214 where there is no other,
-    GW806 where one could not be validated.
+    One that this version refuses is left out; raises GW214 where there is no other.
     """
     if party not in knowledge.parties:
         return []
@@ -257,14 +278,12 @@ def _list_certificates(
     refusal: GatewayError | None = None
     for der in usable:
         try:
-            check_held_certificate(services.hub, der, CertificateUse.SIGNING, _LOCATION)
             certificates.append(read_certificate(der))
         except GatewayError as refused:
             raise_resource_problem(refused)
             refusal = refusal or refused
     if refusal is not None and not certificates:
-        reason = f"{refusal.problem.id} {refusal.detail[:200]}"
-        _raise_refusal(f"no certificate of the client can be used: {reason}")
+        _raise_refusal(_describe_unusable(refusal))
     return certificates
 
 

@@ -36,9 +36,8 @@ from gateway.web.console.page_guards import (
     begin_session,
     check_return_path,
     clear_session_cookie,
-    end_visitor_session,
+    end_session,
     find_client_certificate,
-    find_session_refusal,
     get_network,
     require_right,
     require_sign_in,
@@ -76,16 +75,15 @@ def show_sign_in() -> Response | str:
     if g.visitor is not None:
         return redirect(check_return_path(request.args.get("next", "")))
     return_path = check_return_path(request.args.get("next", ""))
-    refusal = find_session_refusal(request.cookies.get(COOKIE))
+    refusal = g.get("session_refusal")
     problem = "" if refusal is None else describe_certificate_refusal(refusal)
     return render_sign_in(problem, path=return_path)
 
 
 @pages.post("/sign-out")
-@require_sign_in
 def sign_out() -> Response:
-    """End the session."""
-    end_visitor_session(visitor)
+    """End the session, also one that does not count now because of its certificate."""
+    end_session(request.cookies.get(COOKIE, ""))
     answer = redirect("/console/sign-in")
     clear_session_cookie(answer)
     return answer

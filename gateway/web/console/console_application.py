@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -42,11 +43,14 @@ from gateway.web.console.page_guards import (
     find_client_certificate,
     find_client_network,
     find_forgery,
+    find_session_refusal,
     find_visitor,
     get_home_path,
     get_request_address,
     get_request_path,
     is_session_unread,
+    needs_sign_in,
+    prolong_session,
     services,
 )
 from gateway.web.console.page_needs import find_accepted_octets
@@ -209,14 +213,18 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
         return None
     # A page that looks for news by itself is not a person at work: the session ends when it is idle.
     is_use = "X-Refresh" not in request.headers
-    visitor = find_visitor(request.cookies.get(COOKIE), is_use=is_use)
-    g.visitor = visitor
-    if visitor is not None:
-        g.language = visitor.language
-        caller = f"account {visitor.account}"
-        report_proven_party(request.environ, caller)
+    g.visitor = find_visitor(request.cookies.get(COOKIE))
+    if g.visitor is not None:
+        g.language = g.visitor.language
+        caller = f"account {g.visitor.account}"
         running.begin_request(caller)
         g.running_caller = caller
+        _check_session(page)
+    visitor: Visitor | None = g.visitor
+    if visitor is not None:
+        report_proven_party(request.environ, f"account {visitor.account}")
+        if is_use:
+            prolong_session(visitor)
         g.has_flash_message = visitor.has_flash_message
         accepted = find_accepted_octets(page)
         if accepted is not None:
@@ -229,6 +237,23 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
     if forgery is not None:
         abort(HTTPStatus.FORBIDDEN, forgery)
     return answer_ended_session() if visitor is None else None
+
+
+def _check_session(page: Callable[..., object] | None) -> None:
+    """Let the request have no visitor where the session does not count now; `g.session_refusal` says why.
+
+    Raises GW806 for a page that needs a sign-in, where the certificate of the session could not be validated.
+    The pages to sign in and out are shown all the same.
+    """
+    session_visitor, g.visitor = g.visitor, None
+    try:
+        g.session_refusal = find_session_refusal(session_visitor)
+    except GatewayError as problem:
+        if page is not None and needs_sign_in(page):
+            raise
+        g.session_refusal = problem
+    if g.session_refusal is None:
+        g.visitor = session_visitor
 
 
 def _answer_home() -> AnyResponse:

@@ -34,14 +34,7 @@ from gateway.accounts import (
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import Hub, find_account_refusal
-from gateway.store import (
-    NewSession,
-    SessionOfAccountRow,
-    accounts,
-    read_transaction,
-    sessions,
-    write_transaction,
-)
+from gateway.store import NewSession, accounts, read_transaction, sessions, write_transaction
 from gateway.web.console.draft_reports import KeptReports
 from gateway.web.hub_readiness import HubReadiness, build_hub_readiness
 from gateway.web.server import CERTIFICATE_KEY, find_client_address, get_client_network
@@ -119,6 +112,8 @@ class Visitor:
     form_token: str
     #: When the person signed in.
     signed_in_at: datetime
+    #: When the session was last used, as recorded.
+    seen_at: datetime
     #: When the person is known to have proved who they are; None if that is not known.
     authenticated_at: datetime | None
     #: Whether a sentence waits for the next page.
@@ -129,26 +124,24 @@ class Visitor:
         return right in self.rights
 
 
-def find_visitor(token: str | None, *, is_use: bool = True) -> Visitor | None:
+def find_visitor(token: str | None) -> Visitor | None:
     """Return the person whose session has this token; None if there is none or it has ended.
 
-    A session that began with a client certificate counts only while that is valid. With `is_use` the request
-    prolongs the session. Raises GW806 where the certificate could not be validated.
+    A session that began with a client certificate counts only while `find_session_refusal` finds nothing.
     """
-    if not token:
+    if not token or len(token) > 2 * _TOKEN:
         return None
-    now = services.clock()
     with read_transaction(services.engine) as conn:
-        row = _find_open_session(conn, token, now)
-        if row is None:
+        row = sessions.find_session(conn, digest_token(token))
+        if row is None or row.status != "ACTIVE":
+            return None
+        times = SessionTimes(row.created_at, row.seen_at, row.ended_at)
+        if is_session_over(times, services.session_limits, services.clock()):
             return None
         organisation = Organisation(OrganisationKind(row.kind), row.organisation)
         roles = _read_roles(conn, row.account_id, organisation)
-    if not roles or _find_session_refusal(row) is not None:
+    if not roles:
         return None
-    if is_use and now - row.seen_at >= _PRECISION:
-        with write_transaction(services.engine, "console.session") as conn:
-            sessions.record_session_use(conn, row.id, now)
     rights = list_rights(organisation.kind, roles)
     return Visitor(
         session=row.id,
@@ -162,34 +155,27 @@ def find_visitor(token: str | None, *, is_use: bool = True) -> Visitor | None:
         method=row.method,
         form_token=row.form_token or derive_form_token(token),
         signed_in_at=row.created_at,
+        seen_at=row.seen_at,
         authenticated_at=row.authenticated_at,
         has_flash_message=row.notice is not None,
     )
 
 
-def find_session_refusal(token: str | None) -> GatewayError | None:
-    """Return why the open session with this token does not count now: its client certificate is not valid."""
-    if not token:
-        return None
-    with read_transaction(services.engine) as conn:
-        row = _find_open_session(conn, token, services.clock())
-    return None if row is None else _find_session_refusal(row)
+def find_session_refusal(visitor: Visitor) -> GatewayError | None:
+    """Return why a session does not count now; None where it counts.
+
+    It is the problem of the client certificate that the session began with. Raises GW806 where that could
+    not be validated.
+    """
+    return find_account_refusal(services.hub, visitor.account) if visitor.method == "certificate" else None
 
 
-def _find_open_session(conn: Connection, token: str, now: datetime) -> SessionOfAccountRow | None:
-    """Return the session with this token, of an active account; None if there is none or it has ended."""
-    if len(token) > 2 * _TOKEN:
-        return None
-    row = sessions.find_session(conn, digest_token(token))
-    if row is None or row.status != "ACTIVE":
-        return None
-    times = SessionTimes(row.created_at, row.seen_at, row.ended_at)
-    return None if is_session_over(times, services.session_limits, now) else row
-
-
-def _find_session_refusal(row: SessionOfAccountRow) -> GatewayError | None:
-    """Return why the client certificate of a session is not valid now; None for one that began otherwise."""
-    return find_account_refusal(services.hub, row.account_id) if row.method == "certificate" else None
+def prolong_session(visitor: Visitor) -> None:
+    """Record that a session is used now, where the last record is not recent."""
+    now = services.clock()
+    if now - visitor.seen_at >= _PRECISION:
+        with write_transaction(services.engine, "console.session") as conn:
+            sessions.record_session_use(conn, visitor.session, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +217,12 @@ def switch_organisation(visitor: Visitor, organisation: Organisation, network: s
         )
 
 
-def end_visitor_session(visitor: Visitor) -> None:
-    """End a session."""
+def end_session(token: str) -> None:
+    """End the session with this token, also one that does not count now; do nothing if there is none."""
     with write_transaction(services.engine, "console.session") as conn:
-        sessions.end_session(conn, visitor.session, services.clock())
+        row = sessions.find_session(conn, digest_token(token))
+        if row is not None:
+            sessions.end_session(conn, row.id, services.clock())
 
 
 def _store_session(

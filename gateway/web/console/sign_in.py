@@ -22,7 +22,13 @@ from gateway.accounts import (
     is_hash_of_unnormalized_password,
     is_recent_proof,
 )
-from gateway.errors import CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED, REVOCATION_UNKNOWN, GatewayError
+from gateway.errors import (
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_REVOKED,
+    REVOCATION_UNKNOWN,
+    GatewayError,
+    find_resource_problem,
+)
 from gateway.hub import find_account_refusal, record_password_rehash
 from gateway.store import AccountRow, AuditEntry, accounts, audit_log, read_transaction, write_transaction
 from gateway.web.console.page_formats import translate
@@ -121,8 +127,12 @@ def sign_in_with_certificate(sha256: str, network: str) -> SignInResult:
     """
 
     def find_owner(conn: Connection) -> AccountOwner | None:
+        if certificate_row is None:
+            return None
+        # Another certificate may have taken the place of the one that was validated.
+        accounts.lock_account(conn, certificate_row.account_id)
         row = accounts.find_certificate(conn, sha256)
-        if row is None:
+        if row is None or row.account_id != certificate_row.account_id:
             return None
         return AccountOwner(row.account_id, row.name, row.status == "ACTIVE" and refusal is None)
 
@@ -236,9 +246,13 @@ def _begin_account_session(
 def describe_certificate_refusal(refusal: GatewayError) -> str:
     """Return why a person's client certificate is not accepted, as a sentence for its owner."""
     if refusal.problem is CERTIFICATE_REVOKED:
-        return translate("Your certificate is revoked. Ask the operator for a new one.")
+        return translate("Your certificate, or one above it, is revoked. Ask the operator for a new one.")
     if refusal.problem is CERTIFICATE_EXPIRED:
-        return translate("Your certificate has expired, or is not valid yet. Ask the operator for a new one.")
+        return translate(
+            "Your certificate, or one above it, is not valid at this time. Ask the operator for a new one."
+        )
+    if find_resource_problem(refusal) is not None:
+        return translate("Your certificate cannot be examined now. Try again in a minute.")
     if refusal.problem is REVOCATION_UNKNOWN:
         return translate("Whether your certificate is revoked is not known now. Tell the operator.")
     return translate("Your certificate is not accepted here any more. Tell the operator.")

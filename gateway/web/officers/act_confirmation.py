@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 
 from gateway.accounts import PasskeyError, RelyingParty, Right, decode_base64url, verify_confirmation
 from gateway.cases import encode_batch
-from gateway.errors import ACT_NOT_PERMITTED, CLIENT_CERTIFICATE, GatewayError
-from gateway.hub import ActingOfficer, ConfirmedAct, Hub, find_account_refusal
+from gateway.errors import ACT_NOT_PERMITTED, CLIENT_CERTIFICATE, NO_ROOM, GatewayError
+from gateway.hub import ActingOfficer, ConfirmedAct, Hub, StaleSnapshotError, find_account_refusal
 from gateway.store import accounts, sessions
 
 
@@ -32,7 +32,8 @@ class Confirmation:
     For a passkey, `verify_answer` verifies the answer of the browser and returns the evidence; it is called
     in the transaction of the act. For a batch, `octets` are the evidence taken before, and `digests` are
     those of all acts of the batch. For a certificate, `certificate_sha256` is the digest of the client
-    certificate of this request.
+    certificate of this request; `validate_certificate` has made `check_epoch`, which raises in the
+    transaction of the act if the register has changed since.
     """
 
     method: ConfirmationMethod
@@ -40,6 +41,7 @@ class Confirmation:
     certificate_sha256: str | None = None
     digests: tuple[str, ...] = ()
     verify_answer: Callable[[Connection], bytes] | None = field(default=None, repr=False)
+    check_epoch: Callable[[Connection], None] | None = field(default=None, repr=False)
 
 
 _NOT_OWN: Final = "the client certificate is not the officer's"
@@ -135,13 +137,15 @@ def _check_origin(octets: bytes, relying_party: RelyingParty | None) -> None:
         raise _make_refusal("the passkey was used at another address")
 
 
-def check_confirming_certificate(hub: Hub, account: int, confirmation: Confirmation) -> None:
-    """Raise GW707 for a confirmation by an account's certificate that is not valid now, GW806 if unknown.
+def validate_certificate(hub: Hub, account: int, confirmation: Confirmation) -> Confirmation:
+    """Return the confirmation; one by certificate only if that of the account is valid now.
 
-    It is called before the transaction of the act, because the verdict is stored in one of its own.
+    Raises GW707 for a certificate that is not valid, GW806 for one that could not be validated. It is called
+    before the transaction of the act, because the verdict is stored in one of its own.
     """
     if confirmation.method is not ConfirmationMethod.CERTIFICATE:
-        return
+        return confirmation
+    snapshot = hub.refresh_snapshot()
     refusal = find_account_refusal(hub, account)
     if refusal is not None and refusal.problem is CLIENT_CERTIFICATE:
         raise _make_refusal(_NOT_OWN) from refusal
@@ -149,9 +153,21 @@ def check_confirming_certificate(hub: Hub, account: int, confirmation: Confirmat
         detail = f"the client certificate is not accepted: {refusal.problem.id} {refusal.detail[:300]}"
         raise _make_refusal(detail) from refusal
 
+    def check_epoch(conn: Connection) -> None:
+        try:
+            hub.register.check_snapshot_current(conn, snapshot)
+        except StaleSnapshotError:
+            detail = "the register changed while the certificate was validated: confirm again"
+            raise GatewayError(NO_ROOM, detail, "confirmation") from None
+
+    return replace(confirmation, check_epoch=check_epoch)
+
 
 def _check_certificate(conn: Connection, account: int, confirmation: Confirmation) -> ConfirmedAct:
     """Return the confirmation by certificate; refuse one that is not registered for the account."""
+    if confirmation.check_epoch is None:
+        raise _make_refusal("the client certificate was not validated")
+    confirmation.check_epoch(conn)
     row = accounts.find_by_id(conn, account)
     registered = None if row is None else row.certificate_sha256
     if confirmation.certificate_sha256 is None or confirmation.certificate_sha256 != registered:

@@ -71,7 +71,7 @@ from gateway.web.officers.act_confirmation import (
     ConfirmationMethod,
     Officer,
     check_confirmation,
-    check_confirming_certificate,
+    validate_certificate,
 )
 from gateway.web.officers.act_performance import ActPerformer
 from gateway.web.officers.application_view import (
@@ -235,7 +235,7 @@ class OfficerDesk:
         is_proposal: bool,
     ) -> int:
         """Check the act and store that it was begun, with the confirmation; return the row id of the act."""
-        check_confirming_certificate(self._hub, officer.account, confirmation)
+        valid_confirmation = validate_certificate(self._hub, officer.account, confirmation)
         self._check_act(officer.agency, application_number, act)
         digest = compute_act_digest(application_number, shown_sha256, act)
         document = encode_act(application_number, shown_sha256, act)
@@ -244,7 +244,7 @@ class OfficerDesk:
             act=act,
             shown_digest=shown_sha256,
             confirm=lambda conn: check_confirmation(
-                conn, officer.account, digest, document, confirmation, self._party
+                conn, officer.account, digest, document, valid_confirmation, self._party
             ),
             is_proposed=is_proposal,
             may_act=lambda conn, request: self._may_act(conn, officer.agency, request),
@@ -333,12 +333,14 @@ class OfficerDesk:
         """
         _require_right(officer, Right.APPROVE_DECISIONS)
         self._require_confirmation_method(self.get_policy(officer.agency), confirmation)
-        check_confirming_certificate(self._hub, officer.account, confirmation)
+        valid_confirmation = validate_certificate(self._hub, officer.account, confirmation)
         self._check_proposal(officer.agency, proposal)
 
         def confirm(conn: Connection, content: str) -> ConfirmedAct:
             document = payloads.get_payload_octets(conn, content)
-            return check_confirmation(conn, officer.account, content, document, confirmation, self._party)
+            return check_confirmation(
+                conn, officer.account, content, document, valid_confirmation, self._party
+            )
 
         approve_proposal(
             self._hub,

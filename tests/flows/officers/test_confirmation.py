@@ -39,6 +39,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.web.officers import SESSION_ONLY, Confirmation, ConfirmationMethod, Officer, OfficerDesk
+from gateway.web.officers.act_confirmation import check_confirmation
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_revocation_list
 from tests.kit.authenticator import Authenticator
 from tests.kit.databases import BOTH
@@ -290,6 +291,33 @@ def test_a_certificate_that_is_not_valid_any_more_approves_nothing(engine: Engin
             lee, proposal.row.id, proposal.row.content, seen.shown_digest, confirmation
         )
     assert story.look().state == "ACKNOWLEDGED"
+
+
+@BOTH
+def test_a_list_that_is_loaded_while_an_act_is_confirmed_counts(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = PasskeyStory(engine)
+    kim = story.officer("kim")
+    certificate = bind(story, kim, issue())
+    seen, act = story.arrive(), story.decision()
+    confirmation = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=certificate.sha256)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(story.desk, "_check_act", lambda *_: end_certificate(story, certificate, "GW207"))
+        with refused("GW806.*confirm again"):
+            story.desk.perform_act(kim, seen.number, act, seen.shown_digest, confirmation)
+    with refused("GW707.*GW207"):
+        story.desk.perform_act(kim, seen.number, act, seen.shown_digest, confirmation)
+    assert story.look().state == "ACKNOWLEDGED"
+
+
+def test_a_certificate_that_nobody_has_validated_confirms_nothing(engine: Engine) -> None:
+    story = PasskeyStory(engine)
+    kim = story.officer("kim")
+    certificate = bind(story, kim, issue())
+    confirmation = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=certificate.sha256)
+    with read_transaction(engine) as conn, refused("GW707.*not validated"):
+        check_confirmation(conn, kim.account, "0" * 64, b"", confirmation, PARTY)
 
 
 def end_certificate(story: ConsoleStory, certificate: Certificate, reason: str) -> None:

@@ -128,13 +128,13 @@ class Caller:
         self.elsewhere = make_authority("CN=Elsewhere CA", self.now)
         self.anchor = folder / "servers.pem"
         self.anchor.write_bytes(self.authority.certificate.pem)
-        self.revoked = self._issue(self.authority)
+        self.revoked = self.issue(self.authority)
         crl = make_revocation_list(self.authority, [self.revoked.certificate.serial], self.now)
         self.lists = RevocationData((crl,))
-        self.client = pem_file(folder / "we.pem", self._issue(self.authority, order=CertificateOrder("tls")))
+        self.client = pem_file(folder / "we.pem", self.issue(self.authority, order=CertificateOrder("tls")))
         self._number = 0
 
-    def _issue(
+    def issue(
         self,
         authority: CertificationAuthority,
         name: str = "localhost",
@@ -149,7 +149,7 @@ class Caller:
         self._number += 1
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         file = self.folder / f"server-{self._number}.pem"
-        context.load_cert_chain(pem_file(file, issued or self._issue(self.authority)))
+        context.load_cert_chain(pem_file(file, issued or self.issue(self.authority)))
         return context
 
     def asking(self) -> ssl.SSLContext:
@@ -203,21 +203,21 @@ def rows(folder: Path) -> Iterator[Row]:
     old = us.now - timedelta(days=9)
     shown = (
         ("a good certificate", None, TAKEN),
-        ("an expired certificate", us._issue(us.authority, at=old, order=_days(2)), refused + "expired"),
+        ("an expired certificate", us.issue(us.authority, at=old, order=_days(2)), refused + "expired"),
         (
             "a certificate for another host",
-            us._issue(us.authority, "elsewhere.example"),
+            us.issue(us.authority, "elsewhere.example"),
             refused + "another host",
         ),
         (
             "a certificate of an authority that is not believed",
-            us._issue(us.elsewhere),
+            us.issue(us.elsewhere),
             refused + "not believed",
         ),
         ("a certificate that is its own authority", us.self_signed(), refused + "not believed"),
         (
             "a certificate for clients alone",
-            us._issue(us.authority, order=_client()),
+            us.issue(us.authority, order=_client()),
             refused + "for another use",
         ),
         ("a certificate that a list in hand revokes", us.revoked, refused + "revoked"),
@@ -230,7 +230,7 @@ def rows(folder: Path) -> Iterator[Row]:
         ("TLS 1.2", V.TLSv1_2, TAKEN),
         ("TLS 1.3", V.TLSv1_3, TAKEN),
     ):
-        context = us.listening(us._issue(us.authority, order=_rsa()))
+        context = us.listening(us.issue(us.authority, order=_rsa()))
         with serving(answering(only(context, version))) as server:
             yield Row(f"a server that speaks {name} alone", expected, us.post(server))
     with serving(answering(us.listening())) as server:

@@ -10,16 +10,21 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import main
+from gateway.delivery import HttpClient, PerHostConnector
+from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
 from gateway.hub.wiring import build_engine
+from gateway.pki import RevocationData
 from gateway.store import read_transaction
 from gateway_conformance.hostile import UrlTarget
+from gateway_conformance.pki import make_revocation_list
 from tests.kit.client_hello import make_hello
 from tests.kit.served import read_process_file
 from tests.system.tls import calling, listening, table
@@ -36,6 +41,30 @@ SETTINGS = f"{listening.SETTINGS}connections_per_address = {EACH}\n"
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with served(tmp_path_factory.mktemp("tls") / "home", SETTINGS) as found:
         yield found
+
+
+def test_a_kept_connection_is_not_used_after_its_server_was_revoked(tmp_path: Path) -> None:
+    us = calling.Caller(tmp_path)
+    issued = us.issue(us.authority)
+    connector = PerHostConnector(us.sections(), lambda: (us.lists, datetime.now(UTC)))
+    client, context = HttpClient(calling.PATIENT, connector), us.listening(issued)
+
+    def answer_all(server: calling.Server, connection: socket.socket) -> None:
+        server.shown.append(None)
+        with context.wrap_socket(connection, server_side=True) as secured:
+            while server.read(secured):
+                secured.sendall(calling.OK)
+
+    with calling.serving(answer_all) as server:
+        url = f"https://localhost:{server.port}/"
+        for _ in range(2):
+            assert client.post(url, {}, b"<x/>").status == 200
+        assert len(server.shown) == 1, "the connection is kept"
+        us.lists = RevocationData((make_revocation_list(us.authority, [issued.certificate.serial], us.now),))
+        with pytest.raises(GatewayError, match=r"GW601.*revoked"):
+            client.post(url, {}, b"<x/>")
+        assert server.requests == 2
+    client.close()
 
 
 def within(seconds: float, held: Callable[[], bool]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 
 import pytest
@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 
 from gateway.cli.registration import load_crls, make_certificate_row, register_certificate
 from gateway.errors import CERTIFICATE_UNTRUSTED, NO_ROOM, REVOCATION_UNKNOWN, GatewayError
-from gateway.pki import Certificate, ListSuccession, Verdict, read_certificate
+from gateway.pki import Certificate, CertificateUse, ListSuccession, Verdict, read_certificate
 from gateway.store import parties, read_transaction, write_transaction
 from gateway.store.api_tokens import api_assertions, api_tokens
 from gateway.web.api import access_tokens
@@ -209,6 +209,25 @@ def test_a_certificate_that_cannot_be_validated_for_a_while_costs_no_token(
         answer = api.visit().get_token(api.assertion("broker1"))
         assert (answer.status_code, answer.json["error"]) == (503, "temporarily_unavailable")
     assert broker.get("cases").status_code == 200
+
+
+def test_another_certificate_gets_a_token_while_one_cannot_be_validated(
+    api: Api, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = signer_named("second")
+    with write_transaction(api.services.engine) as conn:
+        register_certificate(conn, "broker1", second.certificate.der, story.clock())
+    hub = api.services.hub
+    validate = hub.judge
+
+    def fail_for_second(der: bytes, use: CertificateUse, at: datetime) -> Verdict:
+        if der != second.certificate.der:
+            return validate(der, use, at)
+        return Verdict("indeterminate", REVOCATION_UNKNOWN, "no memory", (), at, at, is_transient=True)
+
+    monkeypatch.setattr(hub, "judge", fail_for_second)
+    assert api.visit().get_token(api.assertion("broker1")).status_code == 200
+    assert api.visit().get_token(api.assertion("broker1", second)).status_code == 503
 
 
 def test_a_party_has_so_many_tokens(story: Story) -> None:

@@ -27,6 +27,7 @@ RULES = AssertionRules(
     frozenset({"https://hub.example/api/v1", "https://hub.example/api/v1/token"}),
     START,
     lambda party: [signer_named(party).certificate] if party in ("broker1", "broker2") else [],
+    lambda _certificate: None,
 )
 
 

@@ -69,7 +69,7 @@ def sign_in(console: Console, sha256: str) -> Browser:
 
 
 #: A part of the sentence that tells a person why the certificate is refused.
-REASONS = {"expired": "has expired", "revoked": "is revoked", "unknown": "is not known now"}
+REASONS = {"expired": "is not valid at this time", "revoked": "is revoked"}
 
 
 @pytest.fixture
