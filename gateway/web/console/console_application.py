@@ -200,7 +200,7 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
     """Find visitor and language of a request; refuse it if it may be forged or its data cannot be stored."""
     g.visitor = None
     fallback = services.settings.console.language
-    g.language = choose_language(request.cookies, request.accept_languages, fallback)
+    g.language = g.chosen_language = choose_language(request.cookies, request.accept_languages, fallback)
     check_path_texts(request)
     remove_invalid_date_headers(request)
     if request.path.startswith("/console/static/"):
@@ -246,6 +246,7 @@ def _check_session(page: Callable[..., object] | None) -> None:
     The pages to sign in and out are shown all the same.
     """
     session_visitor, g.visitor = g.visitor, None
+    g.language = g.chosen_language
     try:
         g.session_refusal = find_session_refusal(session_visitor)
     except GatewayError as problem:
@@ -253,7 +254,7 @@ def _check_session(page: Callable[..., object] | None) -> None:
             raise
         g.session_refusal = problem
     if g.session_refusal is None:
-        g.visitor = session_visitor
+        g.visitor, g.language = session_visitor, session_visitor.language
 
 
 def _answer_home() -> AnyResponse:

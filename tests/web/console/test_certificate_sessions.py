@@ -136,6 +136,7 @@ def test_during_a_shortage_a_person_with_a_certificate_can_sign_in_otherwise(
     assert page.status_code == 200
     assert "Your certificate cannot be examined now." in page.text
     assert browser.post("/console/language", language="ko", next="/console/sign-in").status_code == 302
+    assert "지금은 귀하의 인증서를 검증할 수 없습니다." in browser.get("/console/sign-in").text
     assert browser.post("/console/sign-in", name="kim", password=PASSWORD).status_code == 302
     assert browser.get("/console/account").status_code == 200
 
