@@ -28,6 +28,7 @@ PUBLIC = {
     "home": "leads to the first page, or to the sign-in",
     "account.show_sign_in": "the sign-in itself",
     "account.sign_in": "the sign-in itself",
+    "account.sign_out": "it also ends a session whose certificate is not valid",
     "account.choose_language": "a cookie without a session",
     "account.send_sign_in_options": "the sign-in itself",
     "account.sign_in_by_passkey": "the sign-in itself",
