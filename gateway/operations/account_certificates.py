@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import Final
 
 from gateway.errors import GatewayError, raise_resource_problem
@@ -11,6 +12,8 @@ from gateway.hub import Hub, check_held_certificate
 from gateway.pki import CertificateUse
 from gateway.store import accounts, read_transaction
 
+#: Further accounts are counted: one list may revoke what is above the certificates of all.
+_MAX_WARNINGS: Final = 20
 #: The operator is warned so long before a certificate ends, as of those of parties.
 _EXPIRY_WARNING_TIME: Final = timedelta(days=30)
 
@@ -18,8 +21,18 @@ _EXPIRY_WARNING_TIME: Final = timedelta(days=30)
 def find_account_certificate_warnings(hub: Hub) -> Iterator[str]:
     """Yield a warning for each active account whose client certificate is not valid now, or ends soon.
 
-    Raises GW806 where one could not be validated.
+    After 20 of them, the last warning says how many more there are. Raises GW806 where a certificate could
+    not be validated.
     """
+    warnings = _list_warnings(hub)
+    yield from islice(warnings, _MAX_WARNINGS)
+    more_count = sum(1 for _ in warnings)
+    if more_count:
+        yield f"the client certificates of {more_count} more accounts are not accepted, or end soon"
+
+
+def _list_warnings(hub: Hub) -> Iterator[str]:
+    """Yield the warning about each certificate, by name of the account."""
     at = hub.clock()
     with read_transaction(hub.engine) as conn:
         rows = accounts.list_account_certificates(conn)

@@ -26,7 +26,6 @@ from gateway.errors import (
     REQUEST_MALFORMED,
     TOO_MANY_REQUESTS,
     GatewayError,
-    find_resource_problem,
     raise_resource_problem,
 )
 from gateway.hub import Hub, RegisterSnapshot, check_held_certificate
@@ -94,9 +93,26 @@ def verify_assertion(assertion: str, rules: AssertionRules, client: str = "") ->
     party = claims.get("iss")
     if not isinstance(party, str) or not 0 < len(party) <= 200 or client not in ("", party):
         _raise_refusal("iss is not the client")
-    certificate = _find_certificate(rules, party, header, algorithm)
-    verified_claims = _verify_signature(assertion, certificate, algorithm)
-    return _check_claims(verified_claims, party, certificate, rules)
+    for certificate in _list_fitting_certificates(rules.find_certificates(party), header, algorithm):
+        verified_claims = _find_signed_claims(assertion, certificate, algorithm)
+        if verified_claims is not None:
+            # After the signature: why a certificate is not valid is told to the holder of its key alone.
+            _check_certificate(rules, certificate)
+            return _check_claims(verified_claims, party, certificate, rules)
+    return _raise_refusal("its signature is wrong")
+
+
+def _check_certificate(rules: AssertionRules, certificate: Certificate) -> None:
+    """Raise GW214 for a certificate that is not valid now, GW806 if it could not be validated."""
+    try:
+        rules.check_certificate(certificate)
+    except GatewayError as refusal:
+        raise_resource_problem(refusal)
+        _raise_refusal(_describe_unusable(refusal))
+
+
+def _describe_unusable(refusal: GatewayError) -> str:
+    return f"the certificate of the client cannot be used: {refusal.problem.id} {refusal.detail[:200]}"
 
 
 def _read_part(encoded_part: str) -> dict[str, Any]:
@@ -128,35 +144,19 @@ def _check_header(header: Mapping[str, Any]) -> str:
     return algorithm
 
 
-def _find_certificate(
-    rules: AssertionRules, party: str, header: Mapping[str, Any], algorithm: str
-) -> Certificate:
-    """Return the party's certificate that the header names; the newest that fits when it names none.
-
-    It is valid now. Raises GW806 if one that fits could not be validated and no other is valid.
-    """
+def _list_fitting_certificates(
+    certificates: Sequence[Certificate], header: Mapping[str, Any], algorithm: str
+) -> list[Certificate]:
+    """Return the party's certificates that the header names, all that fit when it names none; not none."""
     identifiers = [header[name] for name in ("kid", "x5t#S256") if name in header]
     fitting = [
         candidate
-        for candidate in rules.find_certificates(party)
+        for candidate in certificates
         if _is_named(candidate, identifiers) and algorithm in _list_algorithms(candidate.public_key)
     ]
     if not fitting:
         _raise_refusal("no registered signing certificate of the client fits kid and algorithm")
-    problems: list[GatewayError] = []
-    for candidate in fitting:
-        try:
-            rules.check_certificate(candidate)
-            return candidate
-        except GatewayError as problem:
-            problems.append(problem)
-    for shortage in filter(None, map(find_resource_problem, problems)):
-        raise shortage
-    return _raise_refusal(_describe_unusable(problems[0]))
-
-
-def _describe_unusable(refusal: GatewayError) -> str:
-    return f"no certificate of the client can be used: {refusal.problem.id} {refusal.detail[:200]}"
+    return fitting
 
 
 def _is_named(certificate: Certificate, identifiers: Sequence[Any]) -> bool:
@@ -173,14 +173,14 @@ def _list_algorithms(key: object) -> tuple[str, ...]:
     return _EDWARDS if isinstance(key, Ed25519PublicKey) else ()
 
 
-def _verify_signature(assertion: str, certificate: Certificate, algorithm: str) -> Mapping[str, Any]:
-    """Return the claims of the JWT `assertion`; refuse it unless the key of `certificate` has signed it."""
+def _find_signed_claims(assertion: str, certificate: Certificate, algorithm: str) -> Mapping[str, Any] | None:
+    """Return the claims of the JWT `assertion`; None unless the key of `certificate` has signed it."""
     try:
         key = _make_key(certificate.public_key)
         registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
         return jwt.decode(assertion, key, algorithms=[algorithm], registry=registry).claims
     except (JoseError, ValueError, TypeError, RecursionError):
-        _raise_refusal("its signature is wrong")
+        return None
 
 
 def _make_key(public_key: Any) -> RSAKey | ECKey | OKPKey:

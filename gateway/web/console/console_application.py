@@ -168,8 +168,9 @@ def _find_openid_label() -> str:
 
 
 def _make_form_token_field() -> Markup:
-    """Return the hidden field that every form of a signed-in person contains; nothing without a session."""
-    token = g.visitor.form_token if g.visitor else g.get("unread_form_token")
+    """Return the hidden field that every form of a person with a session contains; nothing without one."""
+    session_visitor: Visitor | None = g.get("visitor") or g.get("session_visitor")
+    token = session_visitor.form_token if session_visitor else g.get("unread_form_token")
     return (
         Markup('<input type="hidden" name="{}" value="{}">').format(FORM_TOKEN, token) if token else Markup()
     )
@@ -213,7 +214,7 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
         return None
     # A page that looks for news by itself is not a person at work: the session ends when it is idle.
     is_use = "X-Refresh" not in request.headers
-    g.visitor = find_visitor(request.cookies.get(COOKIE))
+    g.visitor = g.session_visitor = find_visitor(request.cookies.get(COOKIE))
     if g.visitor is not None:
         g.language = g.visitor.language
         caller = f"account {g.visitor.account}"
@@ -233,7 +234,7 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
     normalize_form_texts(request)
     # The page to sign in has no form token of a session that began in another window since it was shown.
     is_sign_in = request.path.startswith("/console/sign-in")
-    forgery = find_forgery(request, None if is_sign_in else visitor, origin)
+    forgery = find_forgery(request, None if is_sign_in else g.session_visitor, origin)
     if forgery is not None:
         abort(HTTPStatus.FORBIDDEN, forgery)
     return answer_ended_session() if visitor is None else None
@@ -245,16 +246,15 @@ def _check_session(page: Callable[..., object] | None) -> None:
     Raises GW806 for a page that needs a sign-in, where the certificate of the session could not be validated.
     The pages to sign in and out are shown all the same.
     """
-    session_visitor, g.visitor = g.visitor, None
-    g.language = g.chosen_language
+    g.visitor, g.language = None, g.chosen_language
     try:
-        g.session_refusal = find_session_refusal(session_visitor)
+        g.session_refusal = find_session_refusal(g.session_visitor)
     except GatewayError as problem:
         if page is not None and needs_sign_in(page):
             raise
         g.session_refusal = problem
     if g.session_refusal is None:
-        g.visitor, g.language = session_visitor, session_visitor.language
+        g.visitor, g.language = g.session_visitor, g.session_visitor.language
 
 
 def _answer_home() -> AnyResponse:

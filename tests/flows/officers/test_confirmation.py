@@ -27,7 +27,7 @@ from gateway.cli import main
 from gateway.cli.registration import load_crls
 from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves
-from gateway.pki import Certificate, ListSuccession
+from gateway.pki import Certificate, ListSuccession, Verdict
 from gateway.store import (
     AccountCertificate,
     NewPasskey,
@@ -293,17 +293,30 @@ def test_a_certificate_that_is_not_valid_any_more_approves_nothing(engine: Engin
     assert story.look().state == "ACKNOWLEDGED"
 
 
+@pytest.mark.parametrize("when", ["after the verdict", "while the act is checked"])
 @BOTH
 def test_a_list_that_is_loaded_while_an_act_is_confirmed_counts(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     story = PasskeyStory(engine)
     kim = story.officer("kim")
     certificate = bind(story, kim, issue())
     seen, act = story.arrive(), story.decision()
     confirmation = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=certificate.sha256)
+    validate = story.hub.judge
+
+    def validate_and_revoke(*values: Any) -> Verdict:
+        verdict = validate(*values)
+        end_certificate(story, certificate, "GW207")
+        return verdict
+
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(story.desk, "_check_act", lambda *_: end_certificate(story, certificate, "GW207"))
+        if when == "after the verdict":
+            meanwhile.setattr(story.hub, "judge", validate_and_revoke)
+        else:
+            meanwhile.setattr(
+                story.desk, "_check_act", lambda *_: end_certificate(story, certificate, "GW207")
+            )
         with refused("GW806.*confirm again"):
             story.desk.perform_act(kim, seen.number, act, seen.shown_digest, confirmation)
     with refused("GW707.*GW207"):

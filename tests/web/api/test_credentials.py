@@ -173,7 +173,7 @@ def test_a_token_ends_when_a_list_revokes_its_certificate(api: Api, story: Story
     assert "the certificate of the access token is not accepted: GW207" in answer.json["detail"]
     assert stream.read_batch() is None
     stream.close()
-    assert "no certificate of the client can be used: GW207" in refuse_further(api)
+    assert "the certificate of the client cannot be used: GW207" in refuse_further(api)
 
 
 def refuse_further(api: Api) -> str:
@@ -227,7 +227,23 @@ def test_another_certificate_gets_a_token_while_one_cannot_be_validated(
 
     monkeypatch.setattr(hub, "judge", fail_for_second)
     assert api.visit().get_token(api.assertion("broker1")).status_code == 200
-    assert api.visit().get_token(api.assertion("broker1", second)).status_code == 503
+    for header in ({}, {"kid": None}):
+        assert api.visit().get_token(api.assertion("broker1", second, header=header)).status_code == 503
+
+
+def test_only_the_holder_of_the_key_is_told_why_its_certificate_is_refused(api: Api, story: Story) -> None:
+    second = signer_named("second")
+    with write_transaction(api.services.engine) as conn:
+        register_certificate(conn, "broker1", second.certificate.der, story.clock())
+    revoke(story, second.certificate)
+    stranger = signer_named("stranger")
+    for kid in (None, second.certificate.sha256):
+        answer = api.visit().get_token(api.assertion("broker1", stranger, header={"kid": kid}))
+        assert answer.json["error_description"].endswith("its signature is wrong")
+        answer = api.visit().get_token(api.assertion("broker1", second, header={"kid": kid}))
+        assert "GW207" in answer.json["error_description"]
+    for header in ({}, {"kid": None}):
+        assert api.visit().get_token(api.assertion("broker1", header=header)).status_code == 200
 
 
 def test_a_party_has_so_many_tokens(story: Story) -> None:
@@ -322,6 +338,6 @@ def test_a_certificate_that_this_version_refuses_takes_no_other_with_it(
     refused.add(signer_named("broker1").certificate.der)
     with write_transaction(api.services.engine) as conn:
         conn.execute(delete(api_tokens))
-    assert refuse(api, api.assertion("broker1")).endswith("can be used: GW205 the key is too short")
+    assert refuse(api, api.assertion("broker1")).endswith("cannot be used: GW205 the key is too short")
     problem = GatewayError(NO_ROOM, "memory is used up")
     assert api.visit().get_token(api.assertion("broker1")).json["error"] == "temporarily_unavailable"

@@ -75,7 +75,10 @@ def test_a_session_in_another_organisation_rests_on_the_same_certificate(console
 def test_the_operator_is_warned_of_people_whose_certificate_keeps_them_out(
     console: Console, kim: int
 ) -> None:
-    lee, park = (console.add_account(name, AGENCY, "officer") for name in ("lee", "park"))
+    lee, park, choi = (console.add_account(name, AGENCY, "officer") for name in ("lee", "park", "choi"))
+    bind(console, choi, issue("choi", days=20))
+    with write_transaction(console.services.engine, "test") as conn:
+        accounts.set_status(conn, choi, "SUSPENDED", console.services.clock())
     revoked, ending = issue(days=40), issue("lee", days=20)
     bind(console, kim, revoked)
     bind(console, lee, ending)
@@ -100,6 +103,27 @@ def test_who_signs_out_is_out_also_when_the_certificate_is_valid_again(console: 
     assert "is revoked" not in browser.get("/console/sign-in").text
     with read_transaction(console.services.engine) as conn:
         assert all(one.ended_at is not None for one in sessions.list_sessions(conn, kim))
+
+
+def test_warnings_about_many_certificates_are_counted(console: Console) -> None:
+    for number in range(23):
+        account = console.add_account(f"officer{number}", AGENCY, "officer")
+        bind(console, account, issue(f"officer{number}", days=20))
+    *_, last = warnings = list(find_account_certificate_warnings(console.services.hub))
+    assert len(warnings) == 21
+    assert last == "the client certificates of 3 more accounts are not accepted, or end soon"
+
+
+def test_a_session_whose_certificate_is_revoked_is_ended_by_its_own_form_alone(
+    console: Console, kim: int
+) -> None:
+    issued = issue()
+    browser = sign_in(console, bind(console, kim, issued))
+    revoke(console, issued)
+    browser.get("/console/sign-in")
+    assert browser.post("/console/sign-out", form_token="x" * 64).status_code == 403
+    assert browser.post("/console/language", language="ko", next="/console/sign-in").status_code == 302
+    assert browser.post("/console/sign-out").status_code == 302
 
 
 class Shortage:
@@ -173,15 +197,20 @@ def test_a_certificate_replaced_during_a_sign_in_keeps_no_session(
     assert browser.get("/console/account").status_code == 302
 
 
+@pytest.mark.parametrize("how", ["replaced", "given to another account"])
 def test_a_certificate_replaced_while_it_is_validated_signs_nobody_in(
-    console: Console, kim: int, monkeypatch: pytest.MonkeyPatch
+    console: Console, kim: int, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    former = bind(console, kim, issue())
+    issued = issue()
+    former = bind(console, kim, issued)
+    lee = console.add_account("lee", AGENCY, "officer")
     validate = console.services.hub.judge
 
     def validate_and_replace(*values: Any) -> Verdict:
         verdict = validate(*values)
         bind(console, kim, issue("kim 2"))
+        if how == "given to another account":
+            bind(console, lee, issued)
         return verdict
 
     monkeypatch.setattr(console.services.hub, "judge", validate_and_replace)
