@@ -12,7 +12,7 @@ from gateway.hub import Hub, check_held_certificate
 from gateway.pki import CertificateUse
 from gateway.store import accounts, read_transaction
 
-#: Further accounts are counted: one list may revoke what is above the certificates of all.
+#: Further accounts are counted: one list may revoke the authority above all certificates.
 _MAX_WARNINGS: Final = 20
 #: The operator is warned so long before a certificate ends, as of those of parties.
 _EXPIRY_WARNING_TIME: Final = timedelta(days=30)

@@ -96,7 +96,7 @@ def verify_assertion(assertion: str, rules: AssertionRules, client: str = "") ->
     for certificate in _list_fitting_certificates(rules.find_certificates(party), header, algorithm):
         verified_claims = _find_signed_claims(assertion, certificate, algorithm)
         if verified_claims is not None:
-            # After the signature: why a certificate is not valid is told to the holder of its key alone.
+            # After the signature: only the holder of its key learns why a certificate is not valid.
             _check_certificate(rules, certificate)
             return _check_claims(verified_claims, party, certificate, rules)
     return _raise_refusal("its signature is wrong")
