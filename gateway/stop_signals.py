@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from typing import Final
+
+#: Seconds in which a process that ends by itself may finish its work: as long as a parent would wait for it.
+_DRAIN_SECONDS: Final = 40.0
 
 
 @contextlib.contextmanager
@@ -28,3 +34,10 @@ def set_from_handler(event: threading.Event) -> None:
     `threading.Thread` has such locks of its own.
     """
     _thread.start_new_thread(event.set, ())
+
+
+def end_own_process() -> None:
+    """End this process as SIGTERM does, and by SIGKILL if it still runs after 40 seconds; never return."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_DRAIN_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -189,7 +189,8 @@ def test_a_room_imports_only_what_it_may() -> None:
 
 def test_the_http_server_knows_nothing_of_what_it_serves() -> None:
     """It takes values and the name of a function: another application could be served by it."""
-    rooms = ("gateway.errors", "gateway.pki", "gateway.process_log", "gateway.wire", "gateway.web.server")
+    names = ("errors", "pki", "process_log", "stop_signals", "wire", "web.server")
+    rooms = tuple(f"gateway.{name}" for name in names)
     sources = dict(walk_sources())
     for path in sorted((PACKAGE / "web" / "server").glob("*.py")):
         for name in imports(path, sources[path]):

@@ -158,6 +158,7 @@ from .item_releases import ReleaseFromParentRow as ReleaseFromParentRow
 from .item_releases import ReleaseToChildRow as ReleaseToChildRow
 from .lanes import LaneBacklog as LaneBacklog
 from .lanes import LaneSummaryRow as LaneSummaryRow
+from .lasting_failure import watch_for_lasting_failure as watch_for_lasting_failure
 from .list_filters import LIST_COUNT_LIMIT as LIST_COUNT_LIMIT
 from .list_filters import MAX_POSITION_DIGITS as MAX_POSITION_DIGITS
 from .list_filters import MAX_ROW_NUMBER_DIGITS as MAX_ROW_NUMBER_DIGITS

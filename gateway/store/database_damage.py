@@ -61,8 +61,19 @@ class DatabaseFile:
             return None
 
 
-#: The suffixes in the names of the files of a database.
-_FILES = ("", "-wal", "-shm", "-writer")
+#: The suffixes in the names of the files that SQLite keeps for a database, and of all its files.
+_SQLITE_FILES = ("", "-wal", "-shm")
+_FILES = (*_SQLITE_FILES, "-writer")
+
+
+def list_closed_files(database: str) -> list[str]:
+    """Return the files that SQLite keeps for a database and that this account may not read and write."""
+    paths = [database + suffix for suffix in _SQLITE_FILES]
+    return [path for path in paths if os.path.exists(path) and not _is_usable(path)]
+
+
+def _is_usable(path: str) -> bool:
+    return os.access(path, os.R_OK | os.W_OK, effective_ids=True)
 
 
 def describe_inaccessible_file(database: str) -> str | None:
@@ -72,7 +83,7 @@ def describe_inaccessible_file(database: str) -> str | None:
     is no such file.
     """
     for path in (os.path.dirname(database), *(database + suffix for suffix in _FILES)):
-        if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        if os.path.exists(path) and not _is_usable(path):
             if os.statvfs(path).f_flag & os.ST_RDONLY:
                 return f"{path} is on a volume that is mounted for reading only"
             mode = stat.S_IMODE(os.stat(path).st_mode)
@@ -214,7 +225,7 @@ def close_database_file(damage: DamageRecord) -> None:
     Does nothing if other processes still write, or the file was found damaged.
     """
     path = damage.path
-    if path is None or damage.find_problem() is not None:
+    if path is None or damage.find_problem() is not None or list_closed_files(path):
         return
     import sqlite3
 
@@ -232,10 +243,19 @@ def _has_content(path: str) -> bool:
         return False
 
 
+def _make_closed_error(path: str, reason: str) -> InsufficientStorageError:
+    """Return GW806 for a file that cannot be read now: the first file that is closed, else `reason`."""
+    reason = describe_inaccessible_file(path) or reason
+    return InsufficientStorageError(f"the database cannot be read now: {reason}"[:300])
+
+
 def _check_pages(path: str, is_over: Callable[[], bool]) -> bool:
     """Return whether the check ended before `is_over` returned true; raise GW805 if a page is bad."""
     import sqlite3
 
+    if list_closed_files(path):
+        # SQLite would make files beside it that are closed to this account as long as they exist.
+        raise _make_closed_error(path, "a file is closed to this account")
     try:
         connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
         try:
@@ -246,8 +266,7 @@ def _check_pages(path: str, is_over: Callable[[], bool]) -> bool:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             return False
-        reason = describe_inaccessible_file(path) or str(error)
-        raise InsufficientStorageError(f"the database cannot be read now: {reason}"[:300]) from None
+        raise _make_closed_error(path, str(error)) from None
     except sqlite3.DatabaseError as error:
         raise make_damage_error(error) from None
     if first is None or first[0] != "ok":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Engine
 
@@ -14,6 +14,9 @@ from gateway.store.database_guard import DatabaseGuard
 from gateway.store.disk_reserve import DiskReserve
 from gateway.store.object_store import ObjectStore, RecentObjects
 
+if TYPE_CHECKING:
+    from gateway.store.sqlite_connections import SqliteConnections
+
 #: The option of an engine that holds its state.
 _STATE: Final = "gateway_database"
 
@@ -23,12 +26,13 @@ class SqliteDatabase:
     """The properties that only a SQLite database has.
 
     `path` is its file, behind any link: there are its log, its lock and its disk. `file` notices that the
-    file is exchanged. `readers` is the engine of read transactions. A transaction waits `writer_seconds` at
-    most for other writers (None: no limit).
+    file is exchanged. `connections` are those of writers and readers, `readers` is the engine of read
+    transactions. A transaction waits `writer_seconds` at most for other writers (None: no limit).
     """
 
     path: str
     file: DatabaseFile
+    connections: SqliteConnections
     readers: Engine
     writer_seconds: float | None
 

@@ -21,6 +21,9 @@ class FailureScope(Enum):
 #: SQLSTATE of disk_full and io_error, and the result codes SQLITE_FULL and SQLITE_IOERR.
 _DISK: Final = frozenset({"53100", "58030"})
 _SQLITE_DISK: Final = frozenset({13, 10})
+#: The result codes SQLITE_READONLY and SQLITE_IOERR; more octets of a code tell the cause.
+_SQLITE_READ_ONLY: Final = 8
+_SQLITE_FILE: Final = frozenset({_SQLITE_READ_ONLY, 10})
 #: SQLSTATE of protocol_violation, which another statement need not meet, and of configuration_limit_exceeded,
 #: as for the temporary files of a statement.
 _STATEMENT: Final = frozenset({"08P01", "53400"})
@@ -60,6 +63,16 @@ def find_failure_scope(error: Any) -> FailureScope:
     if state is None or state.startswith(_SERVER) or state in (_READ_ONLY, _NOT_PERMITTED):
         return FailureScope.SERVER
     return FailureScope.STATEMENT
+
+
+def is_file_failure(error: Any, *, is_reading: bool = False) -> bool:
+    """Return whether an error of SQLite may last as long as the connections of this process.
+
+    The file, or one beside it, took no writes when they were opened, or what they have opened is gone. A
+    reader (`is_reading`) that tries to write has the code of such a file, too, and shows nothing.
+    """
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in _SQLITE_FILE and not (is_reading and code == _SQLITE_READ_ONLY)
 
 
 def is_read_only(error: Any) -> bool:

@@ -23,7 +23,6 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 
 from gateway.errors import SETTINGS_WRONG, VALUE_TOO_LONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
-from gateway.file_owner import open_owned_file
 from gateway.store.database_copies import CopyWatch, run_copied_transaction
 from gateway.store.database_damage import (
     SQLITE_ERROR,
@@ -52,6 +51,7 @@ from gateway.store.driver_errors import (
     FailureScope,
     describe_time_limit,
     find_failure_scope,
+    is_file_failure,
     is_read_only,
     is_refused_for_now,
     is_value_too_long,
@@ -78,21 +78,15 @@ _log = logging.getLogger(__name__)
 
 #: The table of a statement that writes.
 _WRITTEN_TABLE: Final = re.compile(r"(?:INSERT INTO|UPDATE) (\w+)")
-_PRAGMAS: Final = {
-    "journal_mode": "wal",
-    "synchronous": "2",
-    "foreign_keys": "1",
-    "wal_autocheckpoint": "4000",
-    "cache_size": "-16000",
-    # Statement journals: in memory, so that only the disk of the database can be full.
-    "temp_store": "2",
+_POOL_OPTIONS: Final[Mapping[str, Any]] = {
+    "poolclass": QueuePool,
+    "max_overflow": -1,
+    # So few are in use where few are needed: a PostgreSQL server plans a statement once for each connection.
+    "pool_use_lifo": True,
+    # Statements that stay compiled: more than the program has.
+    "query_cache_size": 1200,
+    "hide_parameters": True,
 }
-#: How long SQLite waits for a lock of others at most.
-_BUSY_SECONDS: Final = 10.0
-
-#: Statements that stay compiled for an engine: more than the program has.
-_COMPILED_STATEMENTS: Final = 1200
-
 _OTHER_FILE: Final = (
     "its file was removed or replaced while the gateway runs: stop every process of the gateway, put the "
     "right file in its place, and start them"
@@ -186,55 +180,26 @@ def _make_sqlite_engines(
     url: URL, pool_size: int, max_wait_seconds: float | None
 ) -> tuple[Engine, SqliteDatabase]:
     """Return the engine of the writers of a SQLite database, and the database with the engine of readers."""
+    # A hub on PostgreSQL does not load the driver of SQLite.
+    from gateway.store.sqlite_connections import SqliteConnections
+
+    file = DatabaseFile(os.path.abspath(str(url.database)))
+    connections = SqliteConnections(url, file, max_wait_seconds)
     # Readers have connections of their own: PRAGMA query_only makes SQLite recompile every statement of
     # its connection, so that switching it for each transaction costs more than the rows.
-    file = DatabaseFile(os.path.abspath(str(url.database)))
-    busy = f"{min(_BUSY_SECONDS, max_wait_seconds or _BUSY_SECONDS) * 1000:.0f}"
     writers, readers = (
-        _open_sqlite_engine(url, pool_size, {"query_only": query_only, "busy_timeout": busy}, file)
-        for query_only in ("0", "1")
+        connections.open_engine({**_POOL_OPTIONS, "pool_size": pool_size}, query_only=query_only)
+        for query_only in (False, True)
     )
-    sqlite = SqliteDatabase(os.path.realpath(str(url.database)), file, readers, max_wait_seconds)
+    for engine in (writers, readers):
+        event.listen(engine, "handle_error", _translate_long_text)
+    path = os.path.realpath(str(url.database))
+    sqlite = SqliteDatabase(path, file, connections, readers, max_wait_seconds)
     _engines.update((writers, readers))
     call_at_dispose(writers, readers.dispose)
     call_at_dispose(writers, lambda: _get_write_lock(sqlite.path).close_file())
     call_at_dispose(writers, file.forget_opened_file)
     return writers, sqlite
-
-
-def _open_sqlite_engine(url: URL, pool_size: int, pragmas: Mapping[str, str], file: DatabaseFile) -> Engine:
-    """Return an engine for a SQLite file; each connection gets `pragmas` beside those of the hub."""
-    engine = create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=pool_size,
-        max_overflow=-1,
-        pool_use_lifo=True,
-        connect_args={"timeout": _BUSY_SECONDS, "cached_statements": 512},
-        query_cache_size=_COMPILED_STATEMENTS,
-        hide_parameters=True,
-    )
-    event.listen(engine, "do_connect", lambda *_: _make_database_file(str(url.database)))
-    event.listen(engine, "handle_error", _translate_long_text)
-
-    def harden_connection(connection: Any, _record: Any) -> None:
-        with _close_on_failure(connection):
-            _apply_pragmas(connection, {**_PRAGMAS, **pragmas})
-            file.record_opened_file()
-
-    event.listen(engine, "connect", harden_connection)
-    return engine
-
-
-def _make_database_file(path: str) -> None:
-    """Make an empty file for a database that does not exist; it belongs to the owner of its folder.
-
-    SQLite gives the files that it makes beside a database to the owner of the database file.
-    """
-    if not os.path.exists(path):
-        # What prevents the file from being made prevents SQLite too, and SQLite reports it.
-        with suppress(OSError):
-            os.close(open_owned_file(path, os.O_RDWR))
 
 
 def _make_postgresql_engine(url: URL, threads: int, max_wait_seconds: float | None) -> Engine:
@@ -245,14 +210,9 @@ def _make_postgresql_engine(url: URL, threads: int, max_wait_seconds: float | No
     try:
         engine = create_engine(
             url,
-            poolclass=QueuePool,
             pool_size=threads,
-            max_overflow=-1,
-            # So few are in use where few are needed: the server plans a statement once for each connection.
-            pool_use_lifo=True,
             connect_args={**make_connect_options(url, max_wait_seconds), "client_encoding": CLIENT_ENCODING},
-            query_cache_size=_COMPILED_STATEMENTS,
-            hide_parameters=True,
+            **_POOL_OPTIONS,
         )
     except ImportError:
         raise GatewayError(SETTINGS_WRONG, _NO_DRIVER, "database.url") from None
@@ -281,17 +241,6 @@ def _make_postgresql_engine(url: URL, threads: int, max_wait_seconds: float | No
     return engine
 
 
-def _apply_pragmas(connection: Any, pragmas: Mapping[str, str]) -> None:
-    """Set the pragmas of a SQLite connection; raise GW801 if one has another value afterwards."""
-    # `write_transaction` begins by itself; other code must not write without a transaction either.
-    connection.isolation_level = "IMMEDIATE"
-    for name, expected in pragmas.items():
-        connection.execute(f"PRAGMA {name} = {expected}").fetchall()
-    for name, expected in pragmas.items():
-        actual = str(connection.execute(f"PRAGMA {name}").fetchone()[0])
-        _check_pragma(name, actual, expected)
-
-
 def _leave_standby(context: Any) -> None:
     """Close the connections to a server that accepts no writes; new connections look for the primary."""
     if is_read_only(context.original_exception):
@@ -315,13 +264,6 @@ def _close_on_failure(connection: Any) -> Iterator[None]:
     except BaseException:
         connection.close()
         raise
-
-
-def _check_pragma(name: str, actual: str, expected: str) -> None:
-    if actual != expected:
-        raise GatewayError(
-            SETTINGS_WRONG, f"the database has {name} = {actual}, it must be {expected}", "database.url"
-        )
 
 
 _locks: dict[str, WriteLock] = {}
@@ -370,6 +312,8 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
     kill_at_failpoint(name, "after_commit")
     if state.reserve.is_lacking:
         state.reserve.record_commit()
+        if state.sqlite is not None:
+            state.sqlite.connections.record_commit()
 
 
 def _begin_transaction(engine: Engine, state: DatabaseState) -> AbstractContextManager[Connection]:
@@ -496,6 +440,9 @@ def _translate_database_error(
         reason = describe_time_limit(driver_error)
     else:
         reason = describe_inaccessible_file(state.sqlite.path)
+        if is_file_failure(driver_error, is_reading=is_reading):
+            state.sqlite.connections.close_all()
+            _get_write_lock(state.sqlite.path).close_file()
     scope = find_failure_scope(driver_error)
     if scope is FailureScope.STATEMENT:
         refusal = make_statement_error(reason or driver_error)

@@ -48,14 +48,15 @@ class WriteLock:
         try:
             descriptor = self._get_lock_descriptor()
             try:
-                self._lock_file(descriptor, end)
+                self._lock_or_close(descriptor, end)
                 self._owner = threading.get_ident()
                 yield
             finally:
                 self._owner = None
                 # A forked child does not own the lock of its parent, so it does not release it.
-                if self._pid == os.getpid():
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+                if self._file == descriptor and self._pid == os.getpid():
+                    with suppress(OSError):
+                        fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             self._mutex.release()
 
@@ -68,6 +69,16 @@ class WriteLock:
                         os.close(self._file)
                     self._file = None
             self._mutex.release()
+
+    def _lock_or_close(self, descriptor: int, end: float | None) -> None:
+        """Lock the file as `_lock_file` does; where the file system fails, close it and raise GW806."""
+        try:
+            self._lock_file(descriptor, end)
+        except OSError as error:
+            # It is gone, or has no locks for now: the next writer opens the file again.
+            self._file = None
+            os.close(descriptor)
+            raise make_unavailable_error(f"{self.path}: {error.strerror}") from error
 
     def _lock_file(self, descriptor: int, end: float | None) -> None:
         """Lock the file when other processes have unlocked it; raises GW806 at the monotonic time `end`.
@@ -98,9 +109,16 @@ class WriteLock:
 
     def _await_file_lock(self, descriptor: int, awaited: threading.Event) -> None:
         """Lock the file, then leave the lock to a thread that still waits for it, or unlock the file."""
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        is_locked = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            # The next writer meets it, too, and tells it.
+            is_locked = False
         with self._guard:
             self._awaited = None
+            if not is_locked:
+                return
             if self._is_wanted:
                 awaited.set()
             else:

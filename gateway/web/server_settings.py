@@ -16,7 +16,8 @@ from gateway.hub import Hub, RejectingComposer, build_hub, build_object_folder, 
 from gateway.pki import TlsIdentity
 from gateway.process_log import set_up_logging
 from gateway.protocols import PROTOCOLS
-from gateway.store import InsufficientStorageError, keep_database_mark
+from gateway.stop_signals import end_own_process
+from gateway.store import InsufficientStorageError, keep_database_mark, watch_for_lasting_failure
 from gateway.web.server import (
     ConnectionLimits,
     ExitingRequestGate,
@@ -227,7 +228,11 @@ def build_serving_hub(settings: Settings) -> Hub:
 
 
 def start_upkeep(hub: Hub) -> None:
-    """Start the thread that regularly stores the counts of refusals and the mark of the database."""
+    """Start the thread that regularly stores the counts of refusals and the mark of the database.
+
+    Another thread ends this process once it alone cannot use the file of the database.
+    """
+    watch_for_lasting_failure(hub.engine, end_own_process)
     threading.Thread(target=_run_upkeep, args=(hub,), name="upkeep", daemon=True).start()
 
 

@@ -113,7 +113,9 @@ def test_a_standby_has_a_commit_on_disk_by_two_of_the_levels_alone(postgresql_ur
 def test_a_connection_that_is_not_durable_is_refused(engine, monkeypatch):
     engine.dispose()
     if engine.dialect.name == "sqlite":
-        monkeypatch.setitem(sys.modules["gateway.store.engine"]._PRAGMAS, "journal_mode", "nonsense")
+        monkeypatch.setitem(
+            sys.modules["gateway.store.sqlite_connections"]._PRAGMAS, "journal_mode", "nonsense"
+        )
     else:
         name = engine.url.database
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
@@ -307,7 +309,7 @@ def test_a_forked_child_takes_a_lock_of_its_own(sqlite_url):
 
 @pytest.mark.long
 def test_a_database_that_takes_nothing_is_a_problem_of_ours(sqlite_url, monkeypatch):
-    monkeypatch.setitem(sys.modules["gateway.store.engine"]._PRAGMAS, "busy_timeout", "1")
+    monkeypatch.setitem(sys.modules["gateway.store.sqlite_connections"]._PRAGMAS, "busy_timeout", "1")
     engine = make_engine(sqlite_url)
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

@@ -57,7 +57,7 @@ from gateway.operations import (
 )
 from gateway.process_log import START_LOG, pass_log_format, set_up_logging
 from gateway.processor_affinity import bind_to_processor
-from gateway.stop_signals import catch_stop_signals
+from gateway.stop_signals import catch_stop_signals, end_own_process
 from gateway.store import (
     InsufficientStorageError,
     await_server,
@@ -67,6 +67,7 @@ from gateway.store import (
     get_database_state,
     keep_database_mark,
     read_transaction,
+    watch_for_lasting_failure,
 )
 from gateway.web import (
     announce_readiness,
@@ -307,6 +308,7 @@ def _deliver(arguments: Arguments, *, logs_expiries: bool) -> int:
                 return 0
             raise
         report_ready()
+        watch_for_lasting_failure(worker.engine, end_own_process)
         if logs_expiries:
             daily = (settings, stop, worker.engine)
             threading.Thread(target=log_expiries_daily, args=daily, daemon=True).start()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import MISUSE, GatewayError
+from gateway.stop_signals import end_own_process
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,6 @@ class WorkerRestarts(dict[int, float]):
 
 
 _POLL_SECONDS: Final = 0.5
-#: As long as the parent itself would wait for running requests.
-_DRAIN: Final = 40.0
 
 
 def exit_with_parent(*, at_once: bool = False) -> None:
@@ -124,8 +123,7 @@ def exit_with_parent(*, at_once: bool = False) -> None:
         while os.getppid() == parent:
             time.sleep(_POLL_SECONDS)
         if not at_once:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(_DRAIN)
+            end_own_process()
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch_parent, name="orphan", daemon=True).start()
