@@ -14,7 +14,7 @@ from tests.kit.source_tree import PACKAGE, get_module_name, list_sources, read_f
 #: Of CONTRIBUTING, "Speed pays rent": lines of code of each and of all together, and per cent.
 MOST_LINES, MOST_LINES_TOGETHER, LEAST_GAIN = 400, 1500, 10
 #: Where a process begins that may be bound to a processor, or is the child of one that is.
-BEGINNINGS = {"cli/commands/process.py", "pki/certificate_examiner.py", "web/serving_process.py"}
+BEGINNINGS = {"cli/commands/process.py", "pki/examiner_process.py", "web/serving_process.py"}
 _NOT_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
     tokenize.ENDMARKER,

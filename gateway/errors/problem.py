@@ -49,8 +49,10 @@ class GatewayError(Exception):
     of our text. `message_part` has the parts of a message that were read before it was refused, as
     a type of the protocol that read them, so that the answer needs no second reading. `code` is the
     code of ebMS 3.0, where the standard has several for one problem; by default it is the code of
-    `problem`.
+    `problem`. `public_text` is what the public status page says instead of the title, without any address.
     """
+
+    public_text = ""
 
     def __init__(
         self, problem: Problem, detail: str = "", location: str = "", *, theirs: str = "", code: str = ""

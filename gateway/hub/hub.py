@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, Engine
 
 from gateway.config import NeedSettings
+from gateway.errors import NO_ROOM, GatewayError
 from gateway.hub.deadlines.active_timetable import ActiveTimetable
 from gateway.hub.event_feed import advance_event_feed
 from gateway.hub.fees.payment_policy import NO_PAYMENTS, PaymentPolicy
@@ -24,7 +25,7 @@ from gateway.hub.register.trusted_register import RegisterSnapshot, TrustedRegis
 from gateway.hub.statistics_keeper import StatisticsKeeper
 from gateway.hub.trust.configured_secrets import NextSigningKey, PullLogins
 from gateway.message_model import Body, Party, as_body
-from gateway.pki import CertificateExaminer, DecryptionKey, Keyring, Signer
+from gateway.pki import CertificateExaminer, CertificateUse, DecryptionKey, Keyring, Signer
 from gateway.protocols import (
     EncryptionResources,
     OpenedMessage,
@@ -186,6 +187,24 @@ class Hub:
         """Start the certificate examiner now, so that the first message need not wait for it."""
         if self._examiner is not None:
             self._examiner.begin_children()
+
+    def find_examiner_problem(self) -> GatewayError | None:
+        """Return GW806 while no certificate can be validated, else None.
+
+        Where the process that does it has ended or is new, it is started and tries the hub's own certificate.
+        """
+        examiner = self._examiner
+        if examiner is None or examiner.is_usable:
+            return None
+        certificate, trust = self.signer.certificate, self.judge.trust
+        verdict = examiner(
+            certificate.der, CertificateUse.SIGNING, self.clock(), trust, self.judge.revocations
+        )
+        if not verdict.is_transient:
+            return None
+        problem = GatewayError(NO_ROOM, verdict.reason)
+        problem.public_text = "certificates cannot be validated"
+        return problem
 
     def run_maintenance(self) -> None:
         """Store refusals and counts, order new events, fold old state changes, and run the upkeep tasks.

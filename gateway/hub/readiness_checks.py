@@ -32,7 +32,7 @@ def find_readiness_problem(hub: Hub) -> GatewayError | None:
     A hub without its key still stores messages, and signs their receipts when the key is available.
     But a hub that has its key serves them better.
     """
-    problem = find_key_problem(hub)
+    problem = find_key_problem(hub) or hub.find_examiner_problem()
     if problem is not None:
         return problem
     try:

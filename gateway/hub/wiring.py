@@ -186,7 +186,7 @@ def _build_stamping_monitor(settings: TimeStampSettings, engine: Engine) -> Stam
 
 
 def _log_ended_examination(reason: str) -> None:
-    _log.warning("a judgement of a certificate was ended: %s", reason)
+    _log.warning("%s", reason)
 
 
 def _make_uuid() -> str:

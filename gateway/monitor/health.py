@@ -18,7 +18,6 @@ from gateway.store import (
     FetchedListSummaryRow,
     FetchSourceRow,
     InsufficientStorageError,
-    SilentStoreError,
     UsagePeriod,
     check_schema_version,
     compute_coverage,
@@ -89,7 +88,7 @@ def can_read_database(engine: Engine) -> bool:
 def describe_unreadiness(engine: Engine, problem: GatewayError) -> str:
     """Return id and general text of a readiness problem, without its detail, which may name addresses."""
     reason = problem.problem.title
-    if isinstance(problem, (CopiesMissingError, SilentStoreError)):
+    if problem.public_text:
         reason = problem.public_text
     elif problem.problem is EVIDENCE_BROKEN:
         reason = "the file of the database is damaged"

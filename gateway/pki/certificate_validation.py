@@ -339,7 +339,7 @@ class CertificateValidator:
         ) or second_verdict.is_transient:
             return second_verdict
         reason = "it was judged otherwise a second time: memory is used up"
-        return Verdict("indeterminate", REVOCATION_UNKNOWN, reason, (), at, at, is_transient=True)
+        return Verdict.make_transient(reason, at)
 
     def _remember_verdict(self, key: _VerdictKey, verdict: Verdict) -> None:
         """Store a verdict in place of the oldest one; none whose register was replaced meanwhile."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, GatewayError, Problem
+from gateway.errors import CERTIFICATE_UNTRUSTED, NO_ROOM, GatewayError, Problem
 from gateway.pki.certificate_lint import ANY_EXTENDED_KEY_USAGE, KeyUsageRule
 from gateway.pki.certificates import DEFAULT_RULES, Certificate, CertificateRules
 from gateway.pki.ocsp import OCSP_SIGNING
@@ -135,8 +135,7 @@ class Verdict:
     use. ``evidence``: the SHA-256 of the lists and responses that it is based on, so that it
     can be repeated. ``mode`` is the way in which the certificate was admitted, ``source``
     what that way is based on besides our own anchors, ``levels`` the assurance levels of the
-    signer in our terms; see :mod:`gateway.recognition`. ``is_transient``: the certificate
-    could not be validated at that time, so the verdict is not about the certificate itself.
+    signer in our terms; see :mod:`gateway.recognition`.
     """
 
     status: Literal["valid", "invalid", "indeterminate"]
@@ -150,7 +149,16 @@ class Verdict:
     mode: AdmissionMode = "anchor"
     source: str = ""
     levels: frozenset[str] = frozenset()
-    is_transient: bool = False
+
+    @classmethod
+    def make_transient(cls, reason: str, at: datetime) -> Verdict:
+        """Return the verdict of a validation that a shortage of ours has ended: GW806, with its `reason`."""
+        return cls("indeterminate", NO_ROOM, f"a certificate could not be validated: {reason}", (), at, at)
+
+    @property
+    def is_transient(self) -> bool:
+        """Return whether the certificate could not be validated: the verdict says nothing about it."""
+        return self.problem is NO_ROOM
 
     @property
     def is_accepted(self) -> bool:
@@ -165,6 +173,10 @@ class Verdict:
         return admission | {"levels": sorted(self.levels)} if self.levels else admission
 
     def raise_unless_accepted(self, location: str = "") -> None:
-        """Raise the problem of this verdict; do nothing when it is valid or tolerated."""
+        """Raise the problem of this verdict; do nothing when it is valid or tolerated.
+
+        That is GW205 to GW208 for a certificate that is not accepted, GW806 for one that could not be
+        validated: a shortage of ours is no fault of its holder.
+        """
         if not self.is_accepted:
             raise GatewayError(self.problem or CERTIFICATE_UNTRUSTED, self.reason, location)

@@ -59,6 +59,8 @@ def admit_signer(
     verdict = recognition.validate_certificate(certificate, at, certificate_use, recognition.trust)
     if verdict.status == "valid":
         return Admission("anchor", verdict, source=_get_anchor_subject(verdict))
+    if verdict.is_transient:
+        return Admission(None, verdict)
     return admit_by_recognition(certificate, at, certificate_use, recognition, verdict)
 
 
@@ -112,7 +114,9 @@ def admit_voucher(
     is valid for at most ``max_age``.
     """
     party_admission = admit_signer(vouched.signer, at, CertificateUse.SIGNING, recognition)
-    if party_admission.mode is None and can_validate_certificate(vouched.signer, at, recognition):
+    if party_admission.mode is None and (
+        party_admission.verdict.is_transient or can_validate_certificate(vouched.signer, at, recognition)
+    ):
         return party_admission
     try:
         levels = translate_vouched_levels(vouched, at, recognition.root, max_age)

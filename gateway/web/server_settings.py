@@ -220,9 +220,9 @@ _UPKEEP_SECONDS: Final = 2.0
 def build_serving_hub(settings: Settings) -> Hub:
     """Return the hub of these settings, with its register, and able to validate unknown certificates."""
     hub = build_hub(settings, RejectingComposer())
+    hub.start_examiner()
     # A rejection needs the register; once loaded, the snapshot is available even without the database.
     hub.refresh_snapshot()
-    hub.start_examiner()
     start_upkeep(hub)
     return hub
 

@@ -164,7 +164,7 @@ def test_a_judgement_that_could_not_be_made_refuses_nobody(
         nonlocal asked
         asked += 1
         if asked == fails_at:
-            return Verdict("indeterminate", REVOCATION_UNKNOWN, "ended", (), at, at, is_transient=True)
+            return Verdict.make_transient("ended", at)
         return validate_octets(leaf, use, at, *known)
 
     verdict = judged(recognizer(examine), CRL)

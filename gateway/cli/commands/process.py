@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,7 @@ from gateway.operations import (
     log_changed_rows,
     state_register_once,
 )
+from gateway.pki import CertificateExaminer
 from gateway.process_log import START_LOG, pass_log_format, set_up_logging
 from gateway.processor_affinity import bind_to_processor
 from gateway.stop_signals import catch_stop_signals, end_own_process
@@ -186,6 +187,8 @@ def _run_workers(settings: Settings, arguments: Arguments) -> int:
 def _open_database(arguments: Arguments) -> Iterator[Settings]:
     """Provide the settings of a verb that runs processes; raise GW805 for a damaged database file.
 
+    Raises GW806 where no process can be started that validates certificates: every partner would be refused.
+
     The file is checked before any other code opens it, because the last process that closes the file copies
     its log into it. If the database server is away, this function waits for it. A signal ends the process
     meanwhile, because no handler is set yet. Raises GW808 for the database of another hub than that of the
@@ -202,7 +205,8 @@ def _open_database(arguments: Arguments) -> Iterator[Settings]:
         *find_permission_warnings(settings, source),
     ):
         _log.warning("%s", warning)
-    with open_engine_of_any_version(settings) as engine:
+    with closing(CertificateExaminer()) as examiner, open_engine_of_any_version(settings) as engine:
+        examiner.begin_children()
         check_file_at_start(get_database_state(engine).damage)
         await_server(engine)
         for warning in find_server_warnings(engine):
@@ -216,6 +220,7 @@ def _open_database(arguments: Arguments) -> Iterator[Settings]:
         file = None if sqlite is None else copy(sqlite.file)
         if file is not None:
             file.record_opened_file()
+        examiner.start_and_await_children()
     yield settings
     if file is not None and file.is_exchanged():
         _log.error("the file of the database was removed or replaced while the gateway ran")

@@ -5,7 +5,7 @@ Who signed in with a certificate goes on only while it is valid, by the lists th
 
 from __future__ import annotations
 
-from gateway.errors import CLIENT_CERTIFICATE, NO_ROOM, GatewayError, raise_resource_problem
+from gateway.errors import CLIENT_CERTIFICATE, GatewayError, raise_resource_problem
 from gateway.hub.hub import Hub
 from gateway.pki import CertificateUse
 from gateway.store import accounts, read_transaction
@@ -16,10 +16,7 @@ def check_held_certificate(hub: Hub, der: bytes, use: CertificateUse, location: 
 
     Raises GW806 where it could not be validated: that says nothing about the certificate.
     """
-    verdict = hub.judge(der, use, hub.clock())
-    if verdict.is_transient:
-        raise GatewayError(NO_ROOM, f"a certificate could not be validated: {verdict.reason[:200]}", location)
-    verdict.raise_unless_accepted(location)
+    hub.judge(der, use, hub.clock()).raise_unless_accepted(location)
 
 
 def find_account_refusal(hub: Hub, account: int) -> GatewayError | None:

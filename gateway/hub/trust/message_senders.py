@@ -22,6 +22,7 @@ from gateway.errors import (
     CLIENT_CERTIFICATE,
     DECLARANT_NOT_ALLOWED,
     GatewayError,
+    raise_resource_problem,
 )
 from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub
@@ -214,11 +215,12 @@ def check_client_certificate(
     """Raise for a connection that is not the party's own, and record evidence of that.
 
     Raises GW213 for a certificate that is missing, unknown or another party's, GW205 to GW208 for a
-    certificate of the party that is not valid now.
+    certificate of the party that is not valid now, GW806 for one that could not be validated.
     """
     try:
         _validate_client_certificate(hub, sender_connection, register, at)
     except GatewayError as problem:
+        raise_resource_problem(problem)
         # A refusal by an outdated snapshot is not recorded: the message is evaluated again.
         if hub.register.is_snapshot_current(register):
             _record_refusal(hub, sender_connection, problem, at)

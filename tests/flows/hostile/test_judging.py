@@ -19,12 +19,12 @@ from lxml import etree
 from gateway.cli import main
 from gateway.cli.home_folder import read_home_settings
 from gateway.cli.registration import register_certificate
-from gateway.errors import GatewayError
-from gateway.hub import Hub, RejectingComposer, build_hub, receive_parcel
+from gateway.errors import NO_ROOM, GatewayError
+from gateway.hub import Hub, RejectingComposer, build_hub, find_readiness_problem, receive_parcel
 from gateway.hub.trust.message_senders import OpenedDocument, SubmissionTimes, admit_signer
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki import KeySigner, load_signer
-from gateway.pki.certificate_examiner import TIME_LIMIT_TEXT, _ExaminerProcess
+from gateway.pki.certificate_examiner import TIME_LIMIT_TEXT, _ExaminerChild
 from gateway.protocols import Parcel
 from gateway.store import HttpResponse, make_engine, messages, read_transaction, verdicts, write_transaction
 from gateway.web.agency_service import build_soap_security
@@ -126,7 +126,7 @@ def test_it_is_refused_again_without_another_try(
     hub: Hub, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert says(hub, scene, scene.costly).startswith("GW205")
-    monkeypatch.setattr(_ExaminerProcess, "request_validation", lambda *_: 1 / 0)
+    monkeypatch.setattr(_ExaminerChild, "request_validation", lambda *_: 1 / 0)
     assert says(hub, scene, scene.costly).startswith("GW205")
 
 
@@ -150,13 +150,13 @@ def test_of_many_who_bring_the_same_certificate_one_has_it_judged(
     hub: Hub, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert says(hub, scene) == ""
-    asked, ask = [], _ExaminerProcess.request_validation
+    asked, ask = [], _ExaminerChild.request_validation
 
-    def counted(child: _ExaminerProcess, store: Any, leaf: bytes, *words: Any) -> dict[str, Any]:
+    def counted(child: _ExaminerChild, store: Any, leaf: bytes, *words: Any) -> dict[str, Any]:
         asked.append(leaf)
         return ask(child, store, leaf, *words)
 
-    monkeypatch.setattr(_ExaminerProcess, "request_validation", counted)
+    monkeypatch.setattr(_ExaminerChild, "request_validation", counted)
     letters = [scene.letter(scene.costly) for _ in range(12)]
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda one: scene.told(receive_parcel(hub, EBMS2, one)), letters))
@@ -175,19 +175,29 @@ def test_a_hub_goes_on_when_what_judges_for_it_dies(hub: Hub, scene: Scene) -> N
     assert child_of(hub) not in (None, child)
 
 
-def test_who_cannot_be_judged_now_is_believed_as_soon_as_he_can_be(
+def test_who_cannot_be_judged_now_is_told_of_our_shortage_and_believed_afterwards(
     hub: Hub, scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """No partner may take a shortage of ours for a refusal: his software would give the message up."""
     assert says(hub, scene) == ""
+    assert find_readiness_problem(hub) is None
     child = child_of(hub)
     assert child is not None
     os.kill(child, signal.SIGKILL)
+    until(lambda: not is_running(child))
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    assert says(hub, scene, scene.anew).startswith("GW208")
-    assert says(hub, scene) == ""
-    assert "cannot be started" in caplog.text
+    answers = [receive_parcel(hub, EBMS2, scene.letter(scene.anew)) for _ in range(3)]
+    assert {answer.status for answer in answers} == {503}
+    assert all(b"GW806" in answer.body for answer in answers)
+    unready = find_readiness_problem(hub)
+    assert unready is not None
+    assert (unready.problem, unready.public_text) == (NO_ROOM, "certificates cannot be validated")
+    assert says(hub, scene) == "", "who is known is not judged"
+    assert caplog.text.count("/nowhere/python") == 1, "said once"
     monkeypatch.undo()
+    until(lambda: find_readiness_problem(hub) is None)
     assert says(hub, scene, scene.anew) == ""
+    assert caplog.text.count("certificates are judged again") == 1
 
 
 def test_nothing_is_left_of_a_hub_that_is_closed(scene: Scene) -> None:
@@ -200,7 +210,7 @@ def test_nothing_is_left_of_a_hub_that_is_closed(scene: Scene) -> None:
 
 
 def test_verbs_that_only_look_start_no_process(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_ExaminerProcess, "begin_process", lambda *_: 1 / 0)
+    monkeypatch.setattr(_ExaminerChild, "begin_process", lambda *_: 1 / 0)
     home = str(scene.live.home)
     assert main(["check", "--home", home]) == 0
     letter = scene.letter()
@@ -263,7 +273,7 @@ def judging(serving: int) -> list[int]:
         except OSError:
             continue
     below = [pid for pid in parents if is_running(pid) and _stands_below(pid, serving, parents)]
-    return [pid for pid in below if b"gateway.pki.certificate_examiner" in read_process_file(pid, "cmdline")]
+    return [pid for pid in below if b"gateway.pki.examiner_process" in read_process_file(pid, "cmdline")]
 
 
 def _stands_below(pid: int, above: int, parents: dict[int, int]) -> bool:

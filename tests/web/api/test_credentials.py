@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from gateway.cli.registration import load_crls, make_certificate_row, register_certificate
-from gateway.errors import CERTIFICATE_UNTRUSTED, NO_ROOM, REVOCATION_UNKNOWN, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, NO_ROOM, GatewayError
 from gateway.pki import Certificate, CertificateUse, ListSuccession, Verdict, read_certificate
 from gateway.store import parties, read_transaction, write_transaction
 from gateway.store.api_tokens import api_assertions, api_tokens
@@ -201,7 +201,7 @@ def test_a_certificate_that_cannot_be_validated_for_a_while_costs_no_token(
 
     def fail(*_: object) -> Verdict:
         now = hub.clock()
-        return Verdict("indeterminate", REVOCATION_UNKNOWN, "no memory", (), now, now, is_transient=True)
+        return Verdict.make_transient("no memory", now)
 
     with monkeypatch.context() as shortage:
         shortage.setattr(hub, "judge", fail)
@@ -223,7 +223,7 @@ def test_another_certificate_gets_a_token_while_one_cannot_be_validated(
     def fail_for_second(der: bytes, use: CertificateUse, at: datetime) -> Verdict:
         if der != second.certificate.der:
             return validate(der, use, at)
-        return Verdict("indeterminate", REVOCATION_UNKNOWN, "no memory", (), at, at, is_transient=True)
+        return Verdict.make_transient("no memory", at)
 
     monkeypatch.setattr(hub, "judge", fail_for_second)
     assert api.visit().get_token(api.assertion("broker1")).status_code == 200

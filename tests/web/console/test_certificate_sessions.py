@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import REVOCATION_UNKNOWN
 from gateway.operations import find_account_certificate_warnings
 from gateway.pki import CertificateUse, Verdict
 from gateway.store import accounts, read_transaction, sessions, write_transaction
@@ -136,7 +135,7 @@ class Shortage:
         assert use is CertificateUse.TLS_CLIENT
         now = self.hub.clock()
         reason = "the process that validates cannot be started"
-        return Verdict("indeterminate", REVOCATION_UNKNOWN, reason, (), now, now, is_transient=True)
+        return Verdict.make_transient(reason, now)
 
 
 def test_a_certificate_that_cannot_be_validated_for_a_while_ends_no_session(
