@@ -13,6 +13,7 @@ from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import SIGNATURE_INVALID, GatewayError
 from gateway.message_model import ErrorEntry, ErrorSignal, MemoryBody, MessageProperty, Receipt
 from gateway.operations import read_case_report, read_message_report
+from gateway.pki import Verdict
 from gateway.protocols import Parcel, as4
 from gateway.state_machines import DELIVERY
 from gateway.store import delivery_leases, messages, read_transaction
@@ -354,3 +355,13 @@ def test_the_four_corners_of_a_case_are_kept_and_shown(engine: Engine) -> None:
         ("originalSender", "urn:c1", "urn:type"),
         ("finalRecipient", "urn:c4", None),
     ]
+
+
+def test_a_signer_that_cannot_be_judged_is_told_to_send_again(
+    house: House, broker: Neighbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parcel, judge = broker.seal(broker.message()), house.hub.judge
+    monkeypatch.setattr(judge, "_examine", lambda _der, _use, at, *_: Verdict.make_transient("short", at))
+    assert refused(house, parcel) == (503, "EBMS:0004", "GW806")
+    monkeypatch.undo()
+    assert house.post(parcel).status == 200

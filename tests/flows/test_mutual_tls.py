@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -14,7 +15,7 @@ from gateway.cli.registration import load_crls, make_certificate_row
 from gateway.evidence import list_subject_leaves
 from gateway.hub import EVERYBODY
 from gateway.message_model import ErrorSignal, PartyId, Receipt
-from gateway.pki import Certificate, ListSuccession
+from gateway.pki import Certificate, CertificateUse, ListSuccession, Verdict
 from gateway.store import parties, read_transaction, write_transaction
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_revocation_list
 from tests.kit.databases import BOTH
@@ -90,6 +91,29 @@ def test_who_must_show_a_certificate_and_that_it_is_his(
     assert told == [without, "taken", "GW213", "GW213"]
     refused = [NONE] if without != "taken" else []
     assert evidence(engine) == [str(shown(name)) for name in (*refused, OTHER, UNKNOWN)]
+
+
+def test_a_certificate_that_cannot_be_judged_is_no_refusal(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The evidence may not say that the party was refused for what was our shortage."""
+    house = house_of(engine)
+    broker = Neighbour("broker1", house.clock, AGREEMENT, NUMBERS)
+    sent = replace(broker.seal(broker.message()), client_sha256=shown(OWN))
+    examine = house.hub.judge._examine
+
+    def examine_signers(der: bytes, use: CertificateUse, at: datetime, *stores: Any) -> Verdict:
+        return (
+            examine(der, use, at, *stores)
+            if use is CertificateUse.SIGNING
+            else Verdict.make_transient("", at)
+        )
+
+    monkeypatch.setattr(house.hub.judge, "_examine", examine_signers)
+    answer = house.post(sent)
+    assert (answer.status, b"GW806" in answer.body, evidence(engine)) == (503, True, [])
+    monkeypatch.undo()
+    assert isinstance(broker.open(house.post(sent)).unit, Receipt)
 
 
 def test_the_register_counts_with_each_message_of_a_connection(engine: Engine) -> None:

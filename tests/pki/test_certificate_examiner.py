@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, NO_ROOM
+from gateway.errors import CERTIFICATE_UNTRUSTED, NO_ROOM, GatewayError, Problem
 from gateway.pki import (
     DEFAULT_POLICY,
     MAX_CRLS,
@@ -205,6 +205,71 @@ def test_a_process_that_cannot_be_started_refuses_nobody_for_good(world: World, 
     )
     assert (verdict.status, verdict.problem) == ("indeterminate", NO_ROOM)
     assert NO_PROCESS_TEXT in verdict.reason
+
+
+#: Changes the program of the child: `PROGRAM` is run in it before it begins.
+PROGRAM = """
+import os, signal, sys
+if "gateway.pki.examiner_process" in sys.orig_argv:
+    import gateway
+    from gateway.pki.certificate_validation import OpenedInput
+    validate = OpenedInput.validate_certificate
+    def judge(self, leaf, *arguments):
+        if leaf.hex() == os.environ.get("LEAF"):
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+        return validate(self, leaf, *arguments)
+    OpenedInput.validate_certificate = judge
+    gateway.__version__ = os.environ.get("VERSION", gateway.__version__)
+"""
+
+
+@pytest.fixture
+def changed_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CertificateExaminer]:
+    (tmp_path / "sitecustomize.py").write_text(PROGRAM, "utf-8")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    made = CertificateExaminer()
+    yield made
+    made.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("number", "problem"), [(signal.SIGSEGV, CERTIFICATE_UNTRUSTED), (signal.SIGKILL, NO_ROOM)]
+)
+def test_who_makes_two_processes_crash_is_refused_and_nobody_else(
+    world: World,
+    changed_child: CertificateExaminer,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    problem: Problem,
+):
+    """It would be a shortage of ours for ever; what the system kills may have been short of memory."""
+    octets = world.party.certificate.der
+    monkeypatch.setenv("LEAF", octets.hex())
+    monkeypatch.setenv("SIGNAL", str(int(number)))
+    verdict = changed_child(octets, CertificateUse.SIGNING, NOW, world.trust, world.revocations)
+    assert (verdict.problem, verdict.is_accepted) == (problem, False)
+    other = changed_child(
+        world.sub.certificate.der, CertificateUse.SIGNING, NOW, world.trust, world.revocations
+    )
+    assert other.problem is CERTIFICATE_UNTRUSTED
+    assert other.reason != verdict.reason
+    assert changed_child.is_usable
+
+
+@pytest.mark.long
+def test_another_version_of_the_gateway_judges_nobody(
+    world: World, changed_child: CertificateExaminer, monkeypatch: pytest.MonkeyPatch
+):
+    """What was installed in the place of this one may read a request, and mean another."""
+    monkeypatch.setenv("VERSION", "0.9")
+    verdict = changed_child(
+        world.party.certificate.der, CertificateUse.SIGNING, NOW, world.trust, world.revocations
+    )
+    assert verdict.problem is NO_ROOM
+    assert "another version of the gateway is installed" in changed_child._failure
+    with pytest.raises(GatewayError, match=r"GW806 .*another version"):
+        changed_child.start_and_await_children()
 
 
 @pytest.mark.long

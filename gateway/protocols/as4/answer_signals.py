@@ -206,7 +206,7 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
     A parcel that is not AS4, or that requires a header we do not understand, gets a Fault of SOAP 1.2. An
     Error gets an empty response. Any other parcel gets an Error, which we sign when the message names one
     of our parties, even if the rest of its header is wrong. Where the P-Mode of a business message has
-    signals posted back, the Error is posted too.
+    signals posted back, the Error is posted too, unless it is about a fault of ours that may pass.
     """
     if isinstance(problem.message_part, RefusedBundle):
         return _reject_bundle(problem, problem.message_part, context)
@@ -221,16 +221,7 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
         signal = make_unit_error(problem, unit, message_id, context)
     if signal is None:
         return _make_fault_response(problem)
-    sender = unit.sender if unit is not None and unit.sender.ids else None
-    callback_pmode = _find_callback_pmode(unit, context)
-    return RejectionResponse(
-        200,
-        _seal_signals((signal,), context),
-        signal,
-        pmode=callback_pmode,
-        is_synchronous=callback_pmode is None,
-        sender=sender,
-    )
+    return _make_error_response(problem, (signal,), unit, context)
 
 
 def _reject_bundle(
@@ -240,14 +231,27 @@ def _reject_bundle(
     signal = make_unit_error(problem, refused_bundle.receipt, refused_bundle.receipt.message_id, context)
     if signal is None:
         return _make_fault_response(problem)
-    callback_pmode = _find_callback_pmode(refused_bundle.main_unit, context)
+    signals = (signal, make_related_error(problem, refused_bundle.main_unit, context))
+    return _make_error_response(problem, signals, refused_bundle.main_unit, context)
+
+
+def _make_error_response(
+    problem: GatewayError, signals: tuple[ErrorSignal, ...], unit: Unit | None, context: ProtocolContext
+) -> RejectionResponse:
+    """Return the answer with the Errors about a refused unit, None where it could not be read.
+
+    A fault of ours that may pass is answered with 503, on the connection: under 200, or posted, its Error
+    would be final for the software of many senders, and the message would not be sent again.
+    """
+    is_passing = problem.problem.ours and problem.problem.retry
+    callback_pmode = None if is_passing else _find_callback_pmode(unit, context)
     return RejectionResponse(
-        200,
-        _seal_signals((signal, make_related_error(problem, refused_bundle.main_unit, context)), context),
-        signal,
+        503 if is_passing else 200,
+        _seal_signals(signals, context),
+        signals[0],
         pmode=callback_pmode,
         is_synchronous=callback_pmode is None,
-        sender=refused_bundle.main_unit.sender,
+        sender=unit.sender if unit is not None and unit.sender.ids else None,
     )
 
 

@@ -21,9 +21,10 @@ from gateway.cli.home_folder import read_home_settings
 from gateway.cli.registration import register_certificate
 from gateway.errors import NO_ROOM, GatewayError
 from gateway.hub import Hub, RejectingComposer, build_hub, find_readiness_problem, receive_parcel
+from gateway.hub.trust.held_certificates import check_held_certificate
 from gateway.hub.trust.message_senders import OpenedDocument, SubmissionTimes, admit_signer
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.pki import KeySigner, load_signer
+from gateway.pki import CertificateUse, KeySigner, load_signer
 from gateway.pki.certificate_examiner import TIME_LIMIT_TEXT, _ExaminerChild
 from gateway.protocols import Parcel
 from gateway.store import HttpResponse, make_engine, messages, read_transaction, verdicts, write_transaction
@@ -198,6 +199,36 @@ def test_who_cannot_be_judged_now_is_told_of_our_shortage_and_believed_afterward
     until(lambda: find_readiness_problem(hub) is None)
     assert says(hub, scene, scene.anew) == ""
     assert caplog.text.count("certificates are judged again") == 1
+
+
+def test_a_certificate_that_cannot_be_judged_is_refused_at_no_door(
+    hub: Hub, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, now = scene.anew.certificate, hub.clock()
+    document = etree.fromstring("<Submission><a/></Submission>")
+    sign_document(document, scene.anew, now=now)
+    stored, context = SubmissionTimes(now, now), hub.make_protocol_context(hub.refresh_snapshot())
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    for shown in (
+        lambda: admit_signer(hub, OpenedDocument(document), hub.get_snapshot(), stored),
+        lambda: build_soap_security(hub).admit(certificate, now),
+        lambda: context.check_signing_certificate(certificate, "here"),
+        lambda: check_held_certificate(hub, certificate.der, CertificateUse.SIGNING, "here"),
+    ):
+        with pytest.raises(GatewayError) as refused:
+            shown()
+        assert refused.value.problem is NO_ROOM
+
+
+@pytest.mark.parametrize("name", ["run", "serve", "work", "console", "api"])
+def test_nothing_starts_that_could_judge_nobody(
+    scene: Scene, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    assert main([name, "--home", str(scene.live.home)]) == 1
+    told = capsys.readouterr().err
+    assert "GW806 the process that judges certificates has ended or cannot be started" in told
+    assert "Traceback" not in told
 
 
 def test_nothing_is_left_of_a_hub_that_is_closed(scene: Scene) -> None:
