@@ -203,12 +203,14 @@ def make_error_signal(
 def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> RejectionResponse:
     """Return the answer to a refused parcel, on its connection.
 
-    A parcel that is not AS4, or that requires a header we do not understand, gets a Fault of SOAP 1.2. An
-    Error gets an empty response. Any other parcel gets an Error, which we sign when the message names one
-    of our parties, even if the rest of its header is wrong. Where the P-Mode of a business message has
-    signals posted back, the Error is posted too, unless it is about a fault of ours that may pass.
+    A parcel that is not AS4, or that requires a header we do not understand, gets a Fault of SOAP 1.2. So
+    does any parcel that a fault of ours has stopped which may pass: for the software of many senders an Error
+    is final, and a Fault under status 503 is not. An Error gets an empty response. Any other parcel gets an
+    Error, which we sign when the message names one of our parties, even if the rest of its header is wrong.
+    Where the P-Mode of a business message has signals posted back, the Error is posted too.
     """
-    if isinstance(problem.message_part, RefusedBundle):
+    is_passing = problem.problem.ours and problem.problem.retry
+    if isinstance(problem.message_part, RefusedBundle) and not is_passing:
         return _reject_bundle(problem, problem.message_part, context)
     unit = _find_unit(problem, parcel, context.limits)
     message_id, is_error = (
@@ -217,11 +219,20 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
     if is_error or isinstance(unit, ErrorSignal):
         return make_empty_refusal(problem)
     signal = None
-    if problem.problem not in (NOT_SOAP, NOT_UNDERSTOOD):
+    if problem.problem not in (NOT_SOAP, NOT_UNDERSTOOD) and not is_passing:
         signal = make_unit_error(problem, unit, message_id, context)
+    sender = unit.sender if unit is not None and unit.sender.ids else None
     if signal is None:
-        return _make_fault_response(problem)
-    return _make_error_response(problem, (signal,), unit, context)
+        return replace(_make_fault_response(problem), sender=sender)
+    callback_pmode = _find_callback_pmode(unit, context)
+    return RejectionResponse(
+        200,
+        _seal_signals((signal,), context),
+        signal,
+        pmode=callback_pmode,
+        is_synchronous=callback_pmode is None,
+        sender=sender,
+    )
 
 
 def _reject_bundle(
@@ -231,27 +242,14 @@ def _reject_bundle(
     signal = make_unit_error(problem, refused_bundle.receipt, refused_bundle.receipt.message_id, context)
     if signal is None:
         return _make_fault_response(problem)
-    signals = (signal, make_related_error(problem, refused_bundle.main_unit, context))
-    return _make_error_response(problem, signals, refused_bundle.main_unit, context)
-
-
-def _make_error_response(
-    problem: GatewayError, signals: tuple[ErrorSignal, ...], unit: Unit | None, context: ProtocolContext
-) -> RejectionResponse:
-    """Return the answer with the Errors about a refused unit, None where it could not be read.
-
-    A fault of ours that may pass is answered with 503, on the connection: under 200, or posted, its Error
-    would be final for the software of many senders, and the message would not be sent again.
-    """
-    is_passing = problem.problem.ours and problem.problem.retry
-    callback_pmode = None if is_passing else _find_callback_pmode(unit, context)
+    callback_pmode = _find_callback_pmode(refused_bundle.main_unit, context)
     return RejectionResponse(
-        503 if is_passing else 200,
-        _seal_signals(signals, context),
-        signals[0],
+        200,
+        _seal_signals((signal, make_related_error(problem, refused_bundle.main_unit, context)), context),
+        signal,
         pmode=callback_pmode,
         is_synchronous=callback_pmode is None,
-        sender=unit.sender if unit is not None and unit.sender.ids else None,
+        sender=refused_bundle.main_unit.sender,
     )
 
 
