@@ -69,7 +69,12 @@ _FILES = (*_SQLITE_FILES, "-writer")
 def list_closed_files(database: str) -> list[str]:
     """Return the files that SQLite keeps for a database and that this account may not read and write."""
     paths = [database + suffix for suffix in _SQLITE_FILES]
-    return [path for path in paths if os.path.exists(path) and not _is_usable(path)]
+    return [path for path in paths if _is_closed(path)]
+
+
+def _is_closed(path: str) -> bool:
+    # Other processes make and remove files meanwhile: one that was missing at first may be usable now.
+    return not _is_usable(path) and os.path.exists(path) and not _is_usable(path)
 
 
 def _is_usable(path: str) -> bool:
@@ -83,7 +88,9 @@ def describe_inaccessible_file(database: str) -> str | None:
     is no such file.
     """
     for path in (os.path.dirname(database), *(database + suffix for suffix in _FILES)):
-        if os.path.exists(path) and not _is_usable(path):
+        if not _is_closed(path):
+            continue
+        with suppress(FileNotFoundError):
             if os.statvfs(path).f_flag & os.ST_RDONLY:
                 return f"{path} is on a volume that is mounted for reading only"
             mode = stat.S_IMODE(os.stat(path).st_mode)

@@ -16,7 +16,11 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from gateway.store.database_state import DatabaseState, get_database_state
+from gateway.store import register_version
+from gateway.store.database_damage import list_closed_files
+from gateway.store.database_marks import DatabaseHeldError
+from gateway.store.database_state import get_database_state
+from gateway.store.engine import write_transaction
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +53,11 @@ def watch_for_lasting_failure(
 
     Its connections then fail for `lasting_seconds`. Does nothing for PostgreSQL.
     """
-    state = get_database_state(engine)
-    if state.sqlite is None:
+    if get_database_state(engine).sqlite is None:
         return
 
     def watch_connections() -> None:
-        while not is_failure_lasting(state, lasting_seconds):
+        while not is_failure_lasting(engine, lasting_seconds):
             time.sleep(watch_seconds)
         _log.error(
             "for %g s this process could not use the database file, while a new process can: it ends, to be "
@@ -66,18 +69,28 @@ def watch_for_lasting_failure(
     threading.Thread(target=watch_connections, name="file-watch", daemon=True).start()
 
 
-def is_failure_lasting(state: DatabaseState, lasting_seconds: float) -> bool:
+def is_failure_lasting(engine: Engine, lasting_seconds: float) -> bool:
     """Return whether the connections to a SQLite file fail for that long, and a new process can write to it.
 
-    A file that was removed, replaced or damaged is one for an operator: no restart mends it.
+    This process first tries a commit, which ends the failure if it succeeds. A file that was removed,
+    replaced or damaged, or lacks data, is one for an operator: no restart mends it.
     """
+    state = get_database_state(engine)
     sqlite = state.sqlite
     failed_at = None if sqlite is None else sqlite.connections.failed_at
     if sqlite is None or failed_at is None or time.monotonic() - failed_at < lasting_seconds:
         return False
     if sqlite.file.is_exchanged() or state.damage.find_problem() is not None:
         return False
-    return _can_new_process_write(sqlite.path)
+    try:
+        with write_transaction(engine) as conn:
+            register_version.probe_commit(conn)
+    except DatabaseHeldError:
+        return False
+    except Exception:
+        # SQLite would make files beside a closed one that stay closed to this account when it is open again.
+        return not list_closed_files(sqlite.path) and _can_new_process_write(sqlite.path)
+    return False
 
 
 def _can_new_process_write(path: str) -> bool:

@@ -47,6 +47,7 @@ class _CountedConnection(sqlite3.Connection):
     """A connection that its process counts until it is closed."""
 
     connections: SqliteConnections | None = None
+    is_new = True
 
     def close(self) -> None:
         """Close the connection, and count it no more."""
@@ -157,8 +158,10 @@ class SqliteConnections:
             record.info[_PERIOD] = self._period
         return connection
 
-    def _refuse_former_connection(self, _connection: Any, record: Any, _proxy: Any) -> None:
-        if record.info.get(_PERIOD) != self._period:
+    def _refuse_former_connection(self, connection: _CountedConnection, record: Any, _proxy: Any) -> None:
+        # One that was opened for this transaction is in use already, and SQLAlchemy opens no third one.
+        is_new, connection.is_new = connection.is_new, False
+        if not is_new and record.info.get(_PERIOD) != self._period:
             raise DisconnectionError("it was opened before all connections were closed")
 
     def _close_former_connection(self, _connection: Any, record: Any) -> None:

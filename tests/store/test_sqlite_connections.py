@@ -13,7 +13,7 @@ import sys
 import tempfile
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,14 @@ from gateway.store import (
     watch_for_lasting_failure,
     write_transaction,
 )
-from gateway.store.database_damage import check_database_file, make_damage_error
+from gateway.store.database_damage import (
+    check_database_file,
+    describe_inaccessible_file,
+    list_closed_files,
+    make_damage_error,
+)
+from gateway.store.database_guard import DatabaseGuard
+from gateway.store.database_marks import DatabaseHeldError
 from gateway.store.lasting_failure import is_failure_lasting
 from gateway.store.write_lock import WriteLock
 
@@ -220,7 +227,7 @@ def test_a_process_ends_that_cannot_use_a_file_which_a_new_process_can_use(
     assert "this process could not use the database file, while a new process can" in caplog.text
 
 
-@pytest.mark.parametrize("condition", ["young", "mended", "exchanged", "damaged", "no new process"])
+@pytest.mark.parametrize("condition", ["young", "exchanged", "damaged", "closed", "no new process"])
 def test_a_process_goes_on_where_a_new_one_would_not_help(
     condition: str,
     engine: Engine,
@@ -229,23 +236,104 @@ def test_a_process_goes_on_where_a_new_one_would_not_help(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state, path = get_database_state(engine), tmp_path / "hub.sqlite3"
+    with read_transaction(engine):
+        with pytest.raises(InsufficientStorageError):
+            write_mark(engine)
+        read_only_file.is_open = True
+        assert is_failure_lasting(engine, 0.0)
+        seconds = 0.0
+        if condition == "young":
+            seconds = 60.0
+        elif condition == "exchanged":
+            os.replace(path, tmp_path / "former")
+            path.write_bytes((tmp_path / "former").read_bytes())
+        elif condition == "damaged":
+            state.damage.record(make_damage_error("a page is bad"))
+        elif condition == "closed":
+            # A new process would make files beside it that stay closed to this account.
+            monkeypatch.setattr("gateway.store.database_damage._is_usable", lambda _path: False)
+        else:
+            monkeypatch.setattr("gateway.store.lasting_failure.sys.executable", "/nowhere/python")
+        assert not is_failure_lasting(engine, seconds)
+
+
+def test_an_idle_process_whose_file_is_open_again_goes_on(
+    engine: Engine, read_only_file: ReadOnlyFile
+) -> None:
+    sqlite = get_database_state(engine).sqlite
+    assert sqlite is not None
     with pytest.raises(InsufficientStorageError):
         write_mark(engine)
     read_only_file.is_open = True
-    assert is_failure_lasting(state, 0.0)
-    seconds = 0.0
-    if condition == "young":
-        seconds = 60.0
-    elif condition == "mended":
+    assert sqlite.connections.failed_at is not None
+    assert not is_failure_lasting(engine, 0.0)
+    assert sqlite.connections.failed_at is None
+
+
+def test_a_process_whose_database_is_held_goes_on(
+    engine: Engine, read_only_file: ReadOnlyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InsufficientStorageError):
         write_mark(engine)
-    elif condition == "exchanged":
-        os.replace(path, tmp_path / "former")
-        path.write_bytes((tmp_path / "former").read_bytes())
-    elif condition == "damaged":
-        state.damage.record(make_damage_error("a page is bad"))
-    else:
-        monkeypatch.setattr("gateway.store.lasting_failure.sys.executable", "/nowhere/python")
-    assert not is_failure_lasting(state, seconds)
+    read_only_file.is_open = True
+
+    def hold(_conn: object) -> None:
+        raise DatabaseHeldError("it lacks a leaf")
+
+    state = get_database_state(engine)
+    state.guard = DatabaseGuard(tmp_path / "mark", lambda: 0)
+    monkeypatch.setattr(state.guard, "require_current", hold)
+    assert not is_failure_lasting(engine, 0.0)
+
+
+@pytest.mark.parametrize("use", [count_marks, write_mark])
+def test_a_connection_may_be_used_once_when_all_are_closed_while_it_is_opened(
+    use: Callable[[Engine], object], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite = get_database_state(engine).sqlite
+    assert sqlite is not None
+    count_marks(engine)
+    sqlite.connections._period += 1  # as `close_all` does, before it closes the idle ones
+    monkeypatch.setattr(sqlite.file, "record_opened_file", sqlite.connections.close_all)
+    use(engine)
+    assert not sqlite.connections._open
+
+
+@pytest.mark.parametrize("find_closed", [list_closed_files, describe_inaccessible_file])
+@pytest.mark.parametrize("change", ["removed", "made"])
+def test_a_file_that_is_removed_or_made_meanwhile_is_not_closed(
+    find_closed: Callable[[str], object], change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, log = tmp_path / "hub.sqlite3", tmp_path / "hub.sqlite3-wal"
+    path.touch()
+    if change == "removed":
+        log.touch()
+
+    def change_log(file: str) -> bool:
+        if file == str(log) and change == "removed":
+            log.unlink(missing_ok=True)
+        is_usable = os.access(file, os.R_OK | os.W_OK)
+        if file == str(log) and change == "made":
+            log.touch()
+        return is_usable
+
+    monkeypatch.setattr("gateway.store.database_damage._is_usable", change_log)
+    assert not find_closed(str(path))
+
+
+def test_a_closed_file_that_is_removed_before_it_is_described_is_not_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hub.sqlite3"
+    path.touch()
+    monkeypatch.setattr("gateway.store.database_damage._is_usable", lambda file: file != str(path))
+
+    def remove_first(file: str) -> os.statvfs_result:
+        path.unlink()
+        raise FileNotFoundError(2, "No such file or directory", file)
+
+    monkeypatch.setattr(os, "statvfs", remove_first)
+    assert describe_inaccessible_file(str(path)) is None
 
 
 def test_a_lock_file_whose_file_system_fails_is_opened_again(
