@@ -73,8 +73,8 @@ def list_closed_files(database: str) -> list[str]:
 
 
 def _is_closed(path: str) -> bool:
-    # Other processes make and remove files meanwhile: one that was missing at first may be usable now.
-    return not _is_usable(path) and os.path.exists(path) and not _is_usable(path)
+    # A file that others make and remove meanwhile may be missing at one look: a closed one is closed at each.
+    return not any(_is_usable(path) or not os.path.exists(path) for _ in range(3))
 
 
 def _is_usable(path: str) -> bool:
