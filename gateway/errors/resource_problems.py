@@ -18,8 +18,8 @@ NO_ROOM = Problem(
     title="no capacity: queue, disk or workers full",
     meaning="The gateway has no capacity to store the message safely, so it did not accept it.",
     cause=(
-        "The database is unavailable or busy, a disk is full, memory or file descriptors are used up, or "
-        "all workers are busy."
+        "The database is unavailable or busy, a disk is full, memory or file descriptors are used up, "
+        "the process that judges certificates cannot be started, or all workers are busy."
     ),
     remedy=(
         "Send the same message again later. Operator: check that the database runs and has space "

@@ -209,7 +209,7 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
     Error, which we sign when the message names one of our parties, even if the rest of its header is wrong.
     Where the P-Mode of a business message has signals posted back, the Error is posted too.
     """
-    is_passing = problem.problem.ours and problem.problem.retry
+    is_passing = problem.problem.ours and problem.problem.codes.http == 503
     if isinstance(problem.message_part, RefusedBundle) and not is_passing:
         return _reject_bundle(problem, problem.message_part, context)
     unit = _find_unit(problem, parcel, context.limits)
