@@ -1,4 +1,4 @@
-"""The program of the process that validates certificates, and what it says and is told.
+"""The program of the process that validates certificates, and the messages that it exchanges.
 
 Each message is a pickled tuple of its kind, the seconds of processor time for it, and its contents; each
 answer is JSON.
