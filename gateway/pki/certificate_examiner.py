@@ -54,10 +54,9 @@ _START_PAUSE_SECONDS: Final = 1.0
 
 # The system may end a child for other reasons; a second child can usually answer.
 _MAX_TRIES: Final = 2
-#: The signals by which a process ends through a fault of its own; SIGKILL, as for want of memory, is none.
-_CRASH_SIGNALS: Final = frozenset(
-    {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-)
+#: The signals by which a process ends through what it computes. SIGKILL, SIGABRT and SIGBUS are none: they
+#: may come for want of memory.
+_CRASH_SIGNALS: Final = frozenset({signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP})
 
 # Our own anchors, and those recognized through other parties.
 _MAX_STORES: Final = 8
@@ -89,6 +88,7 @@ class CertificateExaminer:
     ) -> None:
         self._report_error = report_error
         self._children = [_ExaminerChild(budget_seconds) for _ in range(process_count)]
+        self._process_count = process_count
         self._free_children = threading.Semaphore(process_count)
         self._lock = threading.Lock()
         self._failure = ""
@@ -165,7 +165,12 @@ class CertificateExaminer:
                 crashes += was_validating and exit_code is not None and -exit_code in _CRASH_SIGNALS
                 if isinstance(connection_error, _LASTING_ERRORS):
                     break
+            except BaseException:
+                # Its answer, if it comes yet, must not be taken for the next one.
+                child.kill_process()
+                raise
             else:
+                self._next_start = float("-inf")
                 self._note_failure("" if not verdict.is_transient else verdict.reason)
                 return verdict
         if crashes == _MAX_TRIES:
@@ -201,8 +206,11 @@ class CertificateExaminer:
                 child.begin_process()
 
     def close(self) -> None:
-        """End the children."""
+        """End the children; wait shortly for those that are at work."""
+        freed = sum(self._free_children.acquire(timeout=_EXIT_SECONDS) for _ in range(self._process_count))
         _end_children(tuple(self._children))
+        if freed:
+            self._free_children.release(freed)
 
 
 class _ExaminerChild:

@@ -70,9 +70,14 @@ def decode_verdict(fields: dict[str, Any], rules: CertificateRules) -> Verdict:
 
 
 def serve_validations(connection: Connection) -> None:
-    """Answer requests on `connection` until its other end is closed."""
+    """Answer requests on `connection` until its other end is closed.
+
+    Raises SystemExit where not even a sound certificate is found valid, as with libraries that are missing.
+    """
     lists, stores = RevocationData(), dict[int, TrustStore]()
-    _warm_up()
+    trial = _validate_trial_certificate()
+    if trial.status != "valid":
+        raise SystemExit(f"a sound certificate is judged as {trial.status}: {trial.reason}")
     connection.send_bytes(READY_MESSAGE)
     while True:
         try:
@@ -106,8 +111,10 @@ def _validate_certificate(
         if rejection.problem is NO_ROOM:
             return Verdict.make_transient(rejection.detail, at)
         return Verdict("invalid", rejection.problem, rejection.detail, (), at, at)
-    # A certificate that causes any other exception is not trusted.
-    except Exception as error:
+    except (ImportError, SystemError) as error:  # of a library that is exchanged, or short of memory
+        return Verdict.make_transient(describe_exception(error), at)
+    # A certificate that causes any other exception, or a panic of a library, is not trusted.
+    except BaseException as error:
         resource_problem = find_resource_problem(error)
         if resource_problem is not None:
             return Verdict.make_transient(resource_problem.detail, at)
@@ -115,8 +122,8 @@ def _validate_certificate(
         return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
 
 
-def _warm_up() -> None:
-    """Validate a test certificate, so that the first real one does not pay for lazy loading."""
+def _validate_trial_certificate() -> Verdict:
+    """Return the verdict on a sound certificate; the first real one does not pay for lazy loading then."""
     key, not_before = ec.generate_private_key(ec.SECP256R1()), datetime(2020, 1, 1, tzinfo=UTC)
     subject_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Anchor")])
     builder = x509.CertificateBuilder(
@@ -125,8 +132,8 @@ def _warm_up() -> None:
     constraints = x509.NameConstraints([x509.DNSName("example")], None)
     certificate = builder.add_extension(constraints, critical=True).sign(key, hashes.SHA256())
     der = certificate.public_bytes(serialization.Encoding.DER)
-    policy = TrustPolicy(certificates=PATH_RULES)
-    _validate_certificate(
+    policy = TrustPolicy("none", certificates=PATH_RULES)
+    return _validate_certificate(
         ValidationInput((der,), (), (), (), policy), der, CertificateUse.SIGNING, not_before
     )
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -212,10 +213,16 @@ PROGRAM = """
 import os, signal, sys
 if "gateway.pki.examiner_process" in sys.orig_argv:
     import gateway
+    if "MISSING" in os.environ:
+        sys.modules["pyhanko_certvalidator"] = None
     from gateway.pki.certificate_validation import OpenedInput
     validate = OpenedInput.validate_certificate
     def judge(self, leaf, *arguments):
         if leaf.hex() == os.environ.get("LEAF"):
+            if os.environ["SIGNAL"] == "panic":
+                raise BaseException("panic")
+            if os.environ["SIGNAL"] == "import":
+                raise ImportError("it is exchanged")
             os.kill(os.getpid(), int(os.environ["SIGNAL"]))
         return validate(self, leaf, *arguments)
     OpenedInput.validate_certificate = judge
@@ -234,19 +241,26 @@ def changed_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("number", "problem"), [(signal.SIGSEGV, CERTIFICATE_UNTRUSTED), (signal.SIGKILL, NO_ROOM)]
+    ("end", "problem"),
+    [
+        (str(int(signal.SIGSEGV)), CERTIFICATE_UNTRUSTED),
+        ("panic", CERTIFICATE_UNTRUSTED),
+        (str(int(signal.SIGKILL)), NO_ROOM),
+        (str(int(signal.SIGABRT)), NO_ROOM),
+        ("import", NO_ROOM),
+    ],
 )
 def test_who_makes_two_processes_crash_is_refused_and_nobody_else(
     world: World,
     changed_child: CertificateExaminer,
     monkeypatch: pytest.MonkeyPatch,
-    number: int,
+    end: str,
     problem: Problem,
 ):
     """It would be a shortage of ours for ever; what the system kills may have been short of memory."""
     octets = world.party.certificate.der
     monkeypatch.setenv("LEAF", octets.hex())
-    monkeypatch.setenv("SIGNAL", str(int(number)))
+    monkeypatch.setenv("SIGNAL", end)
     verdict = changed_child(octets, CertificateUse.SIGNING, NOW, world.trust, world.revocations)
     assert (verdict.problem, verdict.is_accepted) == (problem, False)
     other = changed_child(
@@ -255,6 +269,55 @@ def test_who_makes_two_processes_crash_is_refused_and_nobody_else(
     assert other.problem is CERTIFICATE_UNTRUSTED
     assert other.reason != verdict.reason
     assert changed_child.is_usable
+
+
+@pytest.mark.long
+def test_a_process_that_lacks_a_library_judges_nobody(
+    world: World, changed_child: CertificateExaminer, monkeypatch: pytest.MonkeyPatch
+):
+    """Its verdict on every certificate would be that it cannot be processed, for good."""
+    monkeypatch.setenv("MISSING", "1")
+    octets = world.party.certificate.der
+    assert changed_child(octets, CertificateUse.SIGNING, NOW, world.trust, world.revocations).is_transient
+    with pytest.raises(GatewayError, match=r"GW806 .*ended with status 1"):
+        changed_child.start_and_await_children()
+
+
+def test_no_answer_is_taken_for_that_to_another_certificate(
+    world: World, examiner: CertificateExaminer, monkeypatch: pytest.MonkeyPatch
+):
+    """Here memory is short while the first answer is read; it must not stand for the second certificate."""
+    arguments = (CertificateUse.SIGNING, NOW, world.trust, world.revocations)
+    assert examiner(world.party.certificate.der, *arguments).status == "valid"
+
+    def lack_memory(_connection: Connection) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "recv_bytes", lack_memory)
+        with pytest.raises(MemoryError):
+            examiner(world.party.certificate.der, *arguments)
+    assert examiner(world.outcast.certificate.der, *arguments).status == "invalid"
+
+
+def test_a_start_that_succeeds_at_once_again_keeps_nobody_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    made, tries, begin = CertificateExaminer(), [], _ExaminerChild.begin_process
+
+    def begin_second(child: _ExaminerChild) -> Connection:
+        tries.append(child)
+        if len(tries) == 1:
+            raise BlockingIOError
+        return begin(child)
+
+    monkeypatch.setattr(_ExaminerChild, "begin_process", begin_second)
+    try:
+        for party in (world.party, world.outcast):
+            octets = party.certificate.der
+            assert not made(octets, CertificateUse.SIGNING, NOW, world.trust, world.revocations).is_transient
+    finally:
+        made.close()
 
 
 @pytest.mark.long
