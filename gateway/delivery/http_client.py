@@ -89,7 +89,11 @@ def _resolve_name(host: str, port: int, deadline: float) -> list[Any]:
     seconds_left = max(deadline - time.monotonic(), 0.0)
     if not lookup_slots.acquire(timeout=seconds_left):
         raise TimeoutError("too many names are being looked up")
-    threading.Thread(target=run_lookup, name="look-up", daemon=True).start()
+    try:
+        threading.Thread(target=run_lookup, name="look-up", daemon=True).start()
+    except RuntimeError:  # the system starts no thread
+        lookup_slots.release()
+        raise
     try:
         outcome = outcomes.get(timeout=max(deadline - time.monotonic(), 0.0))
     except Empty:

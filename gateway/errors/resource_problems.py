@@ -7,6 +7,8 @@ code that makes a problem of a sender from an exception must call this module fi
 from __future__ import annotations
 
 import errno
+import os
+import tempfile
 import zlib
 from typing import Final
 
@@ -33,6 +35,10 @@ NO_ROOM = Problem(
 _ERRNOS: Final = frozenset(
     {errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
 )
+#: What Python says of a thread that the system does not start, as at its limit of processes.
+_NO_THREAD: Final = "can't start new thread"
+#: What `tempfile` says where it can write in no folder.
+_NO_TEMPORARY_FOLDER: Final = "No usable temporary directory"
 #: XML_ERR_NO_MEMORY of libxml2, in the log of each exception of lxml.
 _LIBXML_NO_MEMORY: Final = 2
 #: ERR_R_MALLOC_FAILURE of OpenSSL, in the list of errors of cryptography's InternalError.
@@ -58,6 +64,10 @@ def find_resource_problem(error: BaseException) -> GatewayError | None:
             return GatewayError(NO_ROOM, "memory is used up")
         if isinstance(current, OSError) and current.errno in _ERRNOS:
             return GatewayError(NO_ROOM, f"the system says {errno.errorcode[current.errno]}")
+        if isinstance(current, RuntimeError) and str(current) == _NO_THREAD:
+            return GatewayError(NO_ROOM, "the system starts no thread")
+        if isinstance(current, FileNotFoundError) and _is_without_temporary_folder(current):
+            return GatewayError(NO_ROOM, "there is no folder for temporary files")
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return None
 
@@ -67,6 +77,14 @@ def raise_resource_problem(error: BaseException) -> None:
     problem = find_resource_problem(error)
     if problem is not None:
         raise problem from None
+
+
+def _is_without_temporary_folder(error: FileNotFoundError) -> bool:
+    """Return whether the folder of TMPDIR was removed, or `tempfile` has found none."""
+    folder = tempfile.tempdir
+    if error.filename is None or folder is None:
+        return _NO_TEMPORARY_FOLDER in str(error)
+    return os.fsdecode(error.filename).startswith(os.path.join(os.fsdecode(folder), ""))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

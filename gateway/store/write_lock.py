@@ -92,9 +92,11 @@ class WriteLock:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     return
                 if end is not None:
-                    awaited = self._awaited = threading.Event()
+                    awaited = threading.Event()
                     arguments = (descriptor, awaited)
                     threading.Thread(target=self._await_file_lock, args=arguments, daemon=True).start()
+                    # Only now: where the system starts no thread, nobody would end the wait of later writers.
+                    self._awaited = awaited
             self._is_wanted = awaited is not None
         if awaited is None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -174,3 +174,16 @@ def test_an_address_that_is_not_allowed_is_passed_over(
     with pytest.raises(PermissionError, match="not allowed"):
         connect_by_deadline("two.example", port, soon(), lambda _: False)
     assert judged == ["127.0.0.2", "127.0.0.1"]
+
+
+def test_a_look_up_for_which_no_thread_can_be_started_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(http_client, "_lookup_slots", threading.BoundedSemaphore(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_no_thread)
+        for _ in range(2):
+            with pytest.raises(RuntimeError):
+                http_client._resolve_name("localhost", 80, time.monotonic() + 0.1)
+    assert http_client._resolve_name("localhost", 80, time.monotonic() + 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+import tempfile
 import zlib
 from io import BytesIO
 from types import SimpleNamespace
@@ -106,6 +107,9 @@ def raise_within(error: BaseException) -> BaseException:
             "unknown", [SimpleNamespace(lib=15, reason=786_688), SimpleNamespace(lib=16, reason=1)]
         ),
         raise_within(MemoryError()),
+        RuntimeError("can't start new thread"),
+        FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/nowhere']"),
+        FileNotFoundError(errno.ENOENT, "no", f"{tempfile.gettempdir()}/tmp1"),
         raise_within(OSError(errno.ENOMEM, "no")),
     ],
 )
@@ -128,6 +132,8 @@ def read_malformed() -> BaseException:
     [
         ValueError("malformed"),
         OSError(errno.ENOENT, "no"),
+        FileNotFoundError(errno.ENOENT, "no", "/nowhere/schema.xsd"),
+        RuntimeError("dictionary changed size during iteration"),
         zlib.error("Error -3 while decompressing data"),
         read_malformed(),
         InternalError("unknown", [SimpleNamespace(lib=16, reason=1)]),

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 import pytest
 from sqlalchemy import Engine
 
-from gateway.errors import NO_ROOM, GatewayError
+from gateway.errors import NO_ROOM, GatewayError, find_resource_problem
 from gateway.store import (
     get_database_state,
     make_engine,
@@ -162,3 +162,25 @@ def test_a_verb_waits_as_long_as_it_takes(sqlite_url: str) -> None:
     thread.join(60)
     assert count_writes(engine) == 2
     engine.dispose()
+
+
+def test_a_wait_for_which_no_thread_can_be_started_keeps_no_later_writer(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the limit of processes, while another process has locked the file."""
+
+    def start_no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    write(engine)
+    with open(get_lock_path(str(engine.url.database)), "r+b") as another:
+        fcntl.flock(another, fcntl.LOCK_EX)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start_no_thread)
+            with pytest.raises(RuntimeError) as shortage:
+                write(engine)
+            problem = find_resource_problem(shortage.value)
+            assert problem is not None
+            assert problem.problem is NO_ROOM
+    write(engine)
+    assert count_writes(engine) == 2
