@@ -84,7 +84,8 @@ def _is_without_temporary_folder(error: FileNotFoundError) -> bool:
     folder = tempfile.tempdir
     if error.filename is None or folder is None:
         return _NO_TEMPORARY_FOLDER in str(error)
-    return os.fsdecode(error.filename).startswith(os.path.join(os.fsdecode(folder), ""))
+    is_temporary = os.fsdecode(error.filename).startswith(os.path.join(os.fsdecode(folder), ""))
+    return is_temporary and not os.path.isdir(folder)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

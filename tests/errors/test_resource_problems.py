@@ -8,6 +8,7 @@ import sys
 import tempfile
 import zlib
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -109,7 +110,6 @@ def raise_within(error: BaseException) -> BaseException:
         raise_within(MemoryError()),
         RuntimeError("can't start new thread"),
         FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/nowhere']"),
-        FileNotFoundError(errno.ENOENT, "no", f"{tempfile.gettempdir()}/tmp1"),
         raise_within(OSError(errno.ENOMEM, "no")),
     ],
 )
@@ -117,6 +117,21 @@ def test_a_resource_of_ours_is_recognized(error: BaseException) -> None:
     found = find_resource_problem(error)
     assert found is not None
     assert found.problem.id == "GW806"
+
+
+def test_a_folder_for_temporary_files_that_was_removed_is_a_shortage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(FileNotFoundError) as missing_file:
+        (folder / "key.pem").read_bytes()
+    assert find_resource_problem(missing_file.value) is None, "another file may be missing there"
+    folder.rmdir()
+    with pytest.raises(FileNotFoundError) as missing_folder:
+        tempfile.mkdtemp()
+    assert find_resource_problem(missing_folder.value) is not None
 
 
 def read_malformed() -> BaseException:
