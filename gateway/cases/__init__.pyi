@@ -40,6 +40,7 @@ from .case_outcome import is_decided as is_decided
 from .case_outcome import list_rejected_items as list_rejected_items
 from .case_outcome import select_current_decisions as select_current_decisions
 from .custody_and_deadlines import DEADLINE_HOLDERS as DEADLINE_HOLDERS
+from .custody_and_deadlines import DEMAND_TASKS as DEMAND_TASKS
 from .custody_and_deadlines import CaseCustody as CaseCustody
 from .custody_and_deadlines import CustodyHolder as CustodyHolder
 from .custody_and_deadlines import CustodyTask as CustodyTask
@@ -49,9 +50,9 @@ from .custody_and_deadlines import choose_ended_state as choose_ended_state
 from .custody_and_deadlines import find_case_custody as find_case_custody
 from .custody_and_deadlines import find_hold_task as find_hold_task
 from .custody_and_deadlines import find_interim_deadline_kind as find_interim_deadline_kind
-from .custody_and_deadlines import find_request_custody as find_request_custody
 from .custody_and_deadlines import list_agency_deadline_kinds as list_agency_deadline_kinds
 from .custody_and_deadlines import list_applicant_conditions as list_applicant_conditions
+from .custody_and_deadlines import list_request_tasks as list_request_tasks
 from .custody_and_deadlines import remove_last_day as remove_last_day
 from .customs_notices import CLEARANCE_RESULT_KINDS as CLEARANCE_RESULT_KINDS
 from .customs_notices import ClearedItem as ClearedItem

@@ -1,4 +1,4 @@
-"""The party that has to act on a case now, and the deadline by which it must act."""
+"""The tasks that are due on a case, the party that has each, and the deadlines by which it must act."""
 
 from __future__ import annotations
 
@@ -24,86 +24,129 @@ class CustodyHolder(StrEnum):
 
 
 class CustodyTask(StrEnum):
-    """The task of the party that must act next."""
+    """A task of a party that must act on a case."""
 
-    ANSWER = "answer"
     PAY = "pay"
+    ANSWER = "answer"
+    FILE = "file"
+    FILE_AGAIN = "file_again"
     INSPECT = "inspect"
+    CANCEL = "cancel"  #: Say whether it cancels the application.
     DECIDE = "decide"
     FORWARD = "forward"
     REACH = "reach"
     ADMIT = "admit"
     RELAY = "relay"
-    FILE = "file"
-    FILE_AGAIN = "file_again"
     PARENT = "parent"
+
+
+#: The party that has each task, in the order in which the tasks are listed: a payment comes first.
+_HOLDERS: Final[Mapping[CustodyTask, CustodyHolder]] = {
+    CustodyTask.PAY: CustodyHolder.APPLICANT,
+    CustodyTask.ANSWER: CustodyHolder.APPLICANT,
+    CustodyTask.FILE: CustodyHolder.APPLICANT,
+    CustodyTask.FILE_AGAIN: CustodyHolder.APPLICANT,
+    CustodyTask.INSPECT: CustodyHolder.AGENCY,
+    CustodyTask.CANCEL: CustodyHolder.AGENCY,
+    CustodyTask.DECIDE: CustodyHolder.AGENCY,
+    CustodyTask.FORWARD: CustodyHolder.HUB,
+    CustodyTask.REACH: CustodyHolder.HUB,
+    CustodyTask.ADMIT: CustodyHolder.HUB,
+    CustodyTask.RELAY: CustodyHolder.HUB,
+    CustodyTask.PARENT: CustodyHolder.HUB,
+}
+_TASK_ORDER: Final = tuple(_HOLDERS)
 
 
 @dataclass(frozen=True, slots=True)
 class CaseCustody:
-    """The party that must act next, its task, the agency of the application, and the deadline."""
+    """A task that is due now: its agency, since when it is due, and until when; None where not known."""
 
-    holder: CustodyHolder
     task: CustodyTask
     agency: str = ""
+    since: datetime | None = None
     deadline: datetime | None = None
 
+    @property
+    def holder(self) -> CustodyHolder:
+        """Return the party that has the task."""
+        return _HOLDERS[self.task]
 
-_CUSTODY_BY_STATE: Final = {
-    "INFORMATION_REQUIRED": (CustodyHolder.APPLICANT, CustodyTask.ANSWER),
-    "FEE_DUE": (CustodyHolder.APPLICANT, CustodyTask.PAY),
-    "INSPECTION": (CustodyHolder.AGENCY, CustodyTask.INSPECT),
-    "SENT": (CustodyHolder.AGENCY, CustodyTask.DECIDE),
-    "ACKNOWLEDGED": (CustodyHolder.AGENCY, CustodyTask.DECIDE),
-    "PREPARED": (CustodyHolder.HUB, CustodyTask.FORWARD),
-    "STRANDED": (CustodyHolder.HUB, CustodyTask.REACH),
+
+#: The task of each demand of an agency, by the event that makes it.
+DEMAND_TASKS: Final[Mapping[str, CustodyTask]] = {
+    "ask": CustodyTask.ANSWER,
+    "fee": CustodyTask.PAY,
+    "inspect": CustodyTask.INSPECT,
 }
-#: In these states the agency goes on, unless a fee is open.
+_TASKS_BY_STATE: Final = {
+    "INFORMATION_REQUIRED": CustodyTask.ANSWER,
+    "FEE_DUE": CustodyTask.PAY,
+    "INSPECTION": CustodyTask.INSPECT,
+    "PREPARED": CustodyTask.FORWARD,
+    "STRANDED": CustodyTask.REACH,
+}
+#: In these states the agency continues, unless a demand or a fee is open.
 DECIDING_STATES: Final = frozenset({"SENT", "ACKNOWLEDGED"})
-_CUSTODY_ORDER: Final = tuple(_CUSTODY_BY_STATE.values())
+#: What may be due in a case that has ended.
+_LATE_TASKS: Final = frozenset({CustodyTask.PAY, CustodyTask.CANCEL})
 
 
-def find_request_custody(
-    request_state: str, agency: str, deadline: datetime | None = None, *, owes_fee: bool = False
-) -> CaseCustody | None:
-    """Return the party that has to act on one request; None when it is decided or cancelled.
+def list_request_tasks(
+    request_state: str,
+    demand_events: Iterable[str] = (),
+    *,
+    owes_fee: bool = False,
+    is_cancellation_asked: bool = False,
+) -> tuple[CustodyTask, ...]:
+    """Return every task that is due on one request, a payment first; none if nothing is due any more.
 
-    If the applicant `owes_fee`, the agency decides when that is paid: also after a supplement or an
-    amendment, when the state of the request does not show the fee any more.
+    `demand_events` are the events (ask, inspect, fee) of the open demands of its agency. A fee that the
+    applicant `owes_fee` is due in every state, also after the decision. The agency decides when the
+    applicant owes nothing and no inspection is open. While it is asked whether it cancels the request
+    (`is_cancellation_asked`), it has to answer this alone.
     """
-    if request_state in REQUEST.final_states:
-        return None
-    holder, task = _CUSTODY_BY_STATE[
-        "FEE_DUE" if owes_fee and request_state in DECIDING_STATES else request_state
-    ]
-    return CaseCustody(holder, task, agency, deadline)
+    if request_state == "CANCELLED":
+        return ()
+    tasks = {CustodyTask.PAY} if owes_fee else set[CustodyTask]()
+    state_task = _TASKS_BY_STATE.get(request_state)
+    is_on_way = state_task in (CustodyTask.FORWARD, CustodyTask.REACH)
+    if is_cancellation_asked and not is_on_way:
+        tasks.add(CustodyTask.CANCEL)
+    elif state_task is not None:
+        tasks.add(state_task)
+    if not is_cancellation_asked and request_state not in REQUEST.final_states:
+        tasks |= {DEMAND_TASKS[event] for event in demand_events}
+    if not tasks and request_state in DECIDING_STATES:
+        tasks.add(CustodyTask.DECIDE)
+    return tuple(sorted(tasks, key=_TASK_ORDER.index))
 
 
 def find_case_custody(
     case_state: str,
-    request_custodies: Iterable[CaseCustody | None],
+    request_custodies: Iterable[CaseCustody],
     hold_state: Mapping[str, Any] | None = None,
 ) -> tuple[CaseCustody, ...]:
-    """Return the parties that hold a case, the applicant's tasks first; empty when the case has ended.
+    """Return every task that is due on a case: payments first, then the other tasks of the applicant.
 
     `hold_state` is the stored state of a held case: the end of the hold, and the missing documents. A child
-    declaration that waits only for the decision on its parent continues without an act of the applicant.
+    declaration that waits only for the decision on its parent continues without an act of the applicant. In
+    a case that has ended, a fee may be due, or the answer of an agency whether it cancels.
     """
-    if case_state in CASE.final_states:
-        return ()
     if case_state == "HELD":
         hold_end = datetime.fromisoformat(hold_state["until"]) if hold_state else None
         task = find_hold_task(hold_state) if hold_state else CustodyTask.FILE
-        holder = CustodyHolder.HUB if task is CustodyTask.PARENT else CustodyHolder.APPLICANT
-        return (CaseCustody(holder, task, deadline=hold_end),)
+        return (CaseCustody(task, deadline=hold_end),)
     if case_state == "OPENED":
-        return (CaseCustody(CustodyHolder.HUB, CustodyTask.ADMIT),)
+        return (CaseCustody(CustodyTask.ADMIT),)
+    custodies = [
+        custody
+        for custody in request_custodies
+        if case_state not in CASE.final_states or custody.task in _LATE_TASKS
+    ]
     if case_state == "DECIDED":
-        return (CaseCustody(CustodyHolder.HUB, CustodyTask.RELAY),)
-    open_custodies = [custody for custody in request_custodies if custody is not None]
-    return tuple(
-        sorted(open_custodies, key=lambda custody: _CUSTODY_ORDER.index((custody.holder, custody.task)))
-    )
+        custodies.append(CaseCustody(CustodyTask.RELAY))
+    return tuple(sorted(custodies, key=lambda custody: _TASK_ORDER.index(custody.task)))
 
 
 def find_hold_task(hold_state: Mapping[str, Any]) -> CustodyTask:

@@ -32,6 +32,8 @@ from .audited_changes import describe_mandate as describe_mandate
 from .audited_changes import describe_party as describe_party
 from .audited_changes import describe_source as describe_source
 from .audited_changes import open_change as open_change
+from .case_custody import load_request_custodies as load_request_custodies
+from .case_custody import read_custody_times as read_custody_times
 from .case_reports import NoEffect as NoEffect
 from .case_reports import describe_case_fees as describe_case_fees
 from .case_reports import describe_case_results as describe_case_results
@@ -45,8 +47,6 @@ from .case_reports import explain_no_effect as explain_no_effect
 from .case_reports import find_fee_deadlines as find_fee_deadlines
 from .case_reports import list_recorded_movements as list_recorded_movements
 from .case_reports import read_case_deadlines as read_case_deadlines
-from .case_reports import read_custody_times as read_custody_times
-from .case_reports import read_request_custody as read_request_custody
 from .check_findings import Finding as Finding
 from .check_findings import Findings as Findings
 from .check_findings import find_record_problem as find_record_problem

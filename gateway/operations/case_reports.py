@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta, tzinfo
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -12,22 +11,18 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.calendars import Timetable, WorkingCalendar
 from gateway.cases import (
     APPROVING_CODES,
-    CaseCustody,
     CaseOutcome,
     DecisionCode,
     FeeMovement,
     RequirementBalance,
     compute_remaining_quantity,
-    find_case_custody,
-    find_request_custody,
     format_left_quantity,
     select_current_decisions,
     select_current_results,
 )
-from gateway.errors import APPLICATION_CANCELLED, GatewayError
+from gateway.errors import APPLICATION_CANCELLED
 from gateway.harmonize import UnitTable, format_decimal, load_unit_table
 from gateway.hub import (
     list_cancelled_above,
@@ -40,7 +35,6 @@ from gateway.hub import (
     read_movement_money,
 )
 from gateway.operations.replaced_decisions import find_replacement
-from gateway.state_machines import CASE, FEE, REQUEST
 from gateway.store import (
     CaseRow,
     DeadlineRow,
@@ -52,7 +46,6 @@ from gateway.store import (
     ReleaseToChildRow,
     RequestWithFeesRow,
     RequirementRow,
-    agency_requests,
     cases,
     deadlines,
     decisions,
@@ -61,7 +54,6 @@ from gateway.store import (
     item_releases,
     read_columns,
     requirement_quantities,
-    transitions,
 )
 from gateway.wire import begin_day, end_day, find_day
 
@@ -121,136 +113,6 @@ def explain_no_effect(
 def read_case_deadlines(conn: Connection, case_id: int) -> list[dict[str, Any]]:
     """Return the deadlines of a case in the order in which they began, with application and agency."""
     return [read_columns(row) for row in deadlines.list_by_case(conn, case_id)]
-
-
-def read_custody_times(
-    conn: Connection, case: CaseRow, timetable: Timetable, now: datetime
-) -> list[dict[str, Any]]:
-    """Return the holder of each application, its task and since when, and the working seconds of each holder.
-
-    Working time is that of the organisation. It is None where the calendar of the organisation does not know
-    a day. A held case has one line without application: its declarant has to file a missing document or the
-    whole case again, or its parent has to be decided.
-    """
-    if case.state == "HELD":
-        return [_describe_hold(conn, case)]
-    custody_times = []
-    for request in agency_requests.list_by_case(conn, case.id):
-        state_steps = [
-            (transition_row.at, transition_row.to_state)
-            for transition_row in transitions.list_transitions(conn, REQUEST, request.id)
-        ]
-        custody = read_request_custody(request)
-        calendar = timetable.get_calendar(request.agency)
-        open_fee_times = _list_open_fee_times(conn, request, now)
-        periods = list(
-            _list_holder_periods([(case.opened_at, REQUEST.initial_state), *state_steps], open_fee_times, now)
-        )
-        custody_times.append(
-            {
-                "application": request.number,
-                "agency": request.agency,
-                "holder": None if custody is None else custody.holder.value,
-                "task": None if custody is None else custody.task.value,
-                "since": None if custody is None else _find_holder_start(periods),
-                "due_at": request.due_at,
-                "working_seconds": _measure_holder_times(calendar, periods),
-            }
-        )
-    return custody_times
-
-
-def read_request_custody(request: RequestWithFeesRow) -> CaseCustody | None:
-    """Return the holder of a request and its task; the request was read with the number of its `open_fees`.
-
-    While its agency is asked whether it cancels, open fees do not count: the agency has to answer first.
-    """
-    has_open_fee = bool(request.open_fees) and request.cancellation != "ASKED"
-    return find_request_custody(request.state, request.agency, request.due_at, owes_fee=has_open_fee)
-
-
-def _list_open_fee_times(
-    conn: Connection, request: RequestWithFeesRow, now: datetime
-) -> Sequence[tuple[datetime, datetime]]:
-    """Return the beginning and the end of the time in which each fee of a request was open."""
-    if request.cancellation == "ASKED":
-        return ()
-    open_fee_times = []
-    for fee in fees.list_by_request(conn, request.id):
-        fee_steps = transitions.list_transitions(conn, FEE, fee.id)
-        closing_times = [
-            transition_row.at
-            for transition_row in fee_steps
-            if transition_row.to_state not in ("LEVIED", "ORDERED")
-        ]
-        open_fee_times.append((fee.levied_at, min(closing_times, default=now)))
-    return open_fee_times
-
-
-def _describe_hold(conn: Connection, case: CaseRow) -> dict[str, Any]:
-    """Return the row of a held case: its holder, its task, the time since it is held and its deadline."""
-    (custody,) = find_case_custody(case.state, (), case.detail["held"])
-    hold_times = [
-        transition_row.at
-        for transition_row in transitions.list_transitions(conn, CASE, case.id)
-        if transition_row.to_state == "HELD"
-    ]
-    return {
-        "application": None,
-        "agency": None,
-        "holder": custody.holder.value,
-        "task": custody.task.value,
-        "since": min(hold_times, default=case.opened_at),
-        "due_at": custody.deadline,
-        "working_seconds": None,
-    }
-
-
-def _find_holder_start(periods: Sequence[tuple[str, datetime, datetime]]) -> datetime | None:
-    """Return when the holder of the last period began, without a break since; None without periods."""
-    holder_start = None
-    for holder, start, end in reversed(periods):
-        if holder != periods[-1][0] or (holder_start is not None and end != holder_start):
-            break
-        holder_start = start
-    return holder_start
-
-
-def _list_holder_periods(
-    state_steps: list[tuple[datetime, str]],
-    open_fee_times: Sequence[tuple[datetime, datetime]],
-    now: datetime,
-) -> Iterator[tuple[str, datetime, datetime]]:
-    """Yield holder, beginning and end of each period; a decided application has no holder.
-
-    `state_steps` are the states of the application, each with its time, the first one first. `open_fee_times`
-    are the periods in which a fee was open.
-    """
-    state_ends = [at for at, _ in state_steps[1:]] + [now]
-    for (at, state), end in zip(state_steps, state_ends, strict=True):
-        cut_times = sorted(
-            {at, end, *(moment for pair in open_fee_times for moment in pair if at < moment < end)}
-        )
-        for start, stop in itertools.pairwise(cut_times) if len(cut_times) > 1 else [(at, end)]:
-            has_open_fee = any(first <= start < last for first, last in open_fee_times)
-            custody = find_request_custody(state, "", owes_fee=has_open_fee)
-            # A state that began and ended in one transaction has no holder.
-            if custody is not None and (start < stop or stop == now):
-                yield custody.holder.value, start, stop
-
-
-def _measure_holder_times(
-    calendar: WorkingCalendar, periods: Iterable[tuple[str, datetime, datetime]]
-) -> dict[str, int] | None:
-    """Return the working seconds of each holder in the periods; None where the calendar lacks a day."""
-    times_by_holder: dict[str, timedelta] = {}
-    try:
-        for holder, start, end in periods:
-            working_time = calendar.measure_working_time(start, end)
-            times_by_holder[holder] = times_by_holder.get(holder, timedelta()) + working_time
-    except GatewayError:
-        return None
-    return {holder: int(working_time.total_seconds()) for holder, working_time in times_by_holder.items()}
 
 
 def describe_releases(conn: Connection, case: CaseRow) -> dict[str, Any]:

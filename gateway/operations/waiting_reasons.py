@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,9 +10,11 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.agreements import FILING_FUNCTIONS
-from gateway.cases import DEMANDED_STATES, CustodyTask, OpenDemands, find_hold_task
+from gateway.cases import DEMAND_TASKS, CaseCustody, CustodyTask, find_hold_task
 from gateway.config import Settings
 from gateway.errors import CALL_UNFIT, REFUSED_FOR_GOOD
+from gateway.notice_order import order_notice
+from gateway.operations.case_custody import load_request_custodies, read_followed_demands
 from gateway.operations.delivery_report import CUSTOMS, load_destinations
 from gateway.operations.plain_values import format_moment
 from gateway.store import (
@@ -30,11 +32,12 @@ from gateway.store import (
 
 _ENDED_STATES: Final = ("DELIVERED", "CANCELLED")
 _MAX_TEXT_LENGTH: Final = 80
-#: The demand of an agency on the applicant, by the state of its request.
-_DEMAND_BY_STATE: Final = {
-    "INFORMATION_REQUIRED": "an answer to its question",
-    "INSPECTION": "an inspection",
-    "FEE_DUE": "a fee",
+#: The event that ends each task of an application, and the event with which its agency asks for it.
+_EVENT_BY_TASK: Final = {
+    CustodyTask.PAY: "a fee",
+    CustodyTask.ANSWER: "an answer to its question",
+    CustodyTask.INSPECT: "an inspection",
+    CustodyTask.DECIDE: "decision",
 }
 
 #: The event that a held case waits for, by its task.
@@ -85,48 +88,66 @@ def _describe_hold(actor: str | None, held_at: datetime | None, reason: str | No
 
 
 def describe_request_waiting(
-    request: RequestWithFeesRow, notice: NoticeRow | None, sending: Mapping[str, Any] | None, now: datetime
+    request: RequestWithFeesRow,
+    custodies: Sequence[CaseCustody],
+    texts: Mapping[CustodyTask, str],
+    sending: Mapping[str, Any] | None,
+    now: datetime,
 ) -> str:
-    """Return the event that a request waits for: its delivery, the answer to its question, the decision.
+    """Return the events that a request waits for, by its `custodies`; empty if nothing is due.
 
-    An agency that was asked whether it cancels has to answer this question before the request is decided.
+    `texts` are the words of the agency's open demands, by their tasks. `sending` is the delivery to the
+    agency that has not ended.
     """
-    agency, request_state = request.agency, request.state
-    if request.cancellation == "ASKED" and (sending is None or request_state not in ("PREPARED", "STRANDED")):
-        question = f"{agency}: whether it cancels {request.number}"
+    reasons = []
+    for custody in custodies:
+        event = _EVENT_BY_TASK.get(custody.task)
+        if event is None:
+            reasons.append(_describe_sending(request, custody.task, sending, now))
+        elif custody.task is CustodyTask.DECIDE:
+            reasons.append(event)
+        else:
+            text = f" ({_cut_text(texts[custody.task])})" if texts.get(custody.task) else ""
+            reasons.append(f"{event}{_format_deadline(custody.deadline)}{text}")
+    return f"{request.agency}: {', and '.join(reasons)}" if reasons else ""
+
+
+def _describe_sending(
+    request: RequestWithFeesRow, task: CustodyTask, sending: Mapping[str, Any] | None, now: datetime
+) -> str:
+    """Return what a request waits for whose agency has not got it, or is asked whether it cancels it."""
+    if task is CustodyTask.CANCEL:
+        question = f"whether it cancels {request.number}"
         if sending is None:
             return question
         return f"{question} (delivery {sending['id']}, {describe_delivery_waiting(sending, now)})"
-    if request_state == "STRANDED" and (sending is None or sending["state"] == "FAILED"):
+    if request.state == "STRANDED" and (sending is None or sending["state"] == "FAILED"):
         delivery_text = f", delivery {sending['id']} FAILED" if sending else ""
         if sending and sending["problem"] == CALL_UNFIT.id:
-            return f"{agency}: a WSDL that takes its application ({CALL_UNFIT.id}){delivery_text}"
+            return f"a WSDL that takes its application ({CALL_UNFIT.id}){delivery_text}"
         if sending and sending["problem"] == REFUSED_FOR_GOOD.id:
-            return f"{agency}: it refused the call{delivery_text}"
-        return f"{agency}: could not be reached{delivery_text}"
-    if request_state in ("PREPARED", "STRANDED") and sending is not None:
-        return f"{agency}: delivery {sending['id']}, {describe_delivery_waiting(sending, now)}"
-    if request_state not in _DEMAND_BY_STATE:
-        if not request.open_fees:
-            return f"{agency}: decision"
-        # The notice that levied it may lie behind others: the time is that of the deadline.
-        return f"{agency}: {_DEMAND_BY_STATE['FEE_DUE']}{_format_deadline(request.due_at)}"
-    if _is_demand_older_than_notice(request, notice):
-        return f"{agency}: {_DEMAND_BY_STATE[request_state]}{_format_deadline(request.due_at)}"
-    deadline_text = _format_deadline(notice.deadline) if notice is not None else ""
-    demand_text = f" ({_cut_text(notice.text)})" if notice is not None and notice.text else ""
-    return f"{agency}: {_DEMAND_BY_STATE[request_state]}{deadline_text}{demand_text}"
+            return f"it refused the call{delivery_text}"
+        return f"could not be reached{delivery_text}"
+    if sending is not None:
+        return f"delivery {sending['id']}, {describe_delivery_waiting(sending, now)}"
+    return "decision"
 
 
-def _is_demand_older_than_notice(request: RequestWithFeesRow, notice: NoticeRow | None) -> bool:
-    """Return whether the fee or demand that a request waits for was stated before the last notice."""
-    if notice is None or request.state == "FEE_DUE":
-        return notice is not None and bool(request.open_fees)
-    if request.demands is None or request.demands_state != request.state:
-        return False
-    demand_event = {state: event for event, state in DEMANDED_STATES.items()}[request.state]
-    open_demand = OpenDemands.restore(request.demands).by_event.get(demand_event)
-    return open_demand is not None and open_demand.latest_issue.number != notice.number
+def list_demand_texts(
+    request: RequestWithFeesRow, request_notices: Iterable[NoticeRow]
+) -> dict[CustodyTask, str]:
+    """Return the words of the agency's open demands about a request, by the task of each.
+
+    Without stored demands, as early versions of 0.1.0 left them, the latest notice is taken for the demand.
+    """
+    rows = {row.number: row for row in request_notices}
+    if request.demands is None:
+        latest = max(rows.values(), key=lambda row: order_notice(row.issued_at, row.number), default=None)
+        is_about_fee = bool(request.open_fees)
+        return {} if latest is None or is_about_fee else dict.fromkeys(DEMAND_TASKS.values(), latest.text)
+    demands = read_followed_demands(request).by_event
+    numbers = {DEMAND_TASKS[event]: demand.latest_issue.number for event, demand in demands.items()}
+    return {task: rows[number].text for task, number in numbers.items() if number in rows}
 
 
 def _format_deadline(at: datetime | None) -> str:
@@ -148,9 +169,9 @@ def describe_case_waiting(
     """Return the events that a case waits for, by its `request_reasons` or its `open_deliveries`.
 
     `stored_hold` is the stored hold of a held case. After the withdrawal of a case, an agency is asked
-    whether it cancels an approval that it gave later.
+    whether it cancels an approval that it gave later. A fee may be due after the decision.
     """
-    if case["state"] in ("IN_PROGRESS", "WITHDRAWN") and request_reasons:
+    if case["state"] in ("IN_PROGRESS", "WITHDRAWN", "CLOSED") and request_reasons:
         return "; ".join(request_reasons)
     hold_end = _find_end_of_hold(open_deliveries) if case["state"] == "HELD" else None
     if hold_end is not None:
@@ -162,7 +183,7 @@ def describe_case_waiting(
         else f"{_get_operation_name(row)}: {describe_delivery_waiting(row, now)}"
         for row in open_deliveries
     ]
-    return "; ".join(reasons)
+    return "; ".join([*request_reasons, *reasons])
 
 
 def _find_end_of_hold(open_deliveries: Sequence[Mapping[str, Any]]) -> datetime | None:
@@ -216,7 +237,7 @@ def _is_resting_in_mailbox(message: Mapping[str, Any]) -> bool:
     )
 
 
-_WAITING_CASE_STATES: Final = ("OPENED", "HELD", "IN_PROGRESS", "DECIDED", "WITHDRAWN")
+_WAITING_CASE_STATES: Final = ("OPENED", "HELD", "IN_PROGRESS", "DECIDED", "WITHDRAWN", "CLOSED")
 
 
 def list_lane_holds(conn: Connection) -> list[str]:
@@ -238,7 +259,7 @@ def add_delivery_waiting(conn: Connection, delivery_rows: Sequence[dict[str, Any
 
 
 def add_case_waiting(conn: Connection, case_rows: Sequence[dict[str, Any]], now: datetime) -> None:
-    """Set ``waits_for`` of these cases: the agencies that have not answered, or the deliveries left."""
+    """Set ``waits_for`` of these cases: the tasks due on their applications, or their open deliveries."""
     states = {row["id"]: row["state"] for row in case_rows if row["state"] in _WAITING_CASE_STATES}
     case_ids = list(states)
     open_requests = list_searches.list_open_requests(conn, case_ids) if case_ids else ()
@@ -246,24 +267,27 @@ def add_case_waiting(conn: Connection, case_rows: Sequence[dict[str, Any]], now:
     open_requests = [
         request
         for request in open_requests
-        if states[request.case_id] != "WITHDRAWN" or request.cancellation == "ASKED"
+        if states[request.case_id] != "WITHDRAWN" or request.cancellation == "ASKED" or request.open_fees
     ]
-    latest_notices = (
-        list_searches.list_latest_notices(conn, [request.id for request in open_requests])
+    custodies = load_request_custodies(conn, open_requests)
+    request_notices = (
+        list_searches.list_request_notices(conn, [request.id for request in open_requests])
         if open_requests
         else {}
     )
-    open_deliveries = list_searches.list_case_deliveries(conn, case_ids) if case_ids else ()
+    running_cases = [number for number in case_ids if states[number] != "CLOSED"]
+    open_deliveries = list_searches.list_case_deliveries(conn, running_cases) if running_cases else ()
     sending_by_request = {
         row["subject_id"]: row for row in open_deliveries if row["subject_type"] == "request"
     }
     stored_holds = cases.list_holds(conn, [number for number, state in states.items() if state == "HELD"])
     reasons_by_case: dict[int, list[str]] = {}
     for request in open_requests:
-        reason = describe_request_waiting(
-            request, latest_notices.get(request.id), sending_by_request.get(str(request.id)), now
-        )
-        reasons_by_case.setdefault(request.case_id, []).append(reason)
+        texts = list_demand_texts(request, request_notices.get(request.id, ()))
+        sending = sending_by_request.get(str(request.id))
+        reason = describe_request_waiting(request, custodies[request.id], texts, sending, now)
+        if reason:
+            reasons_by_case.setdefault(request.case_id, []).append(reason)
     for row in case_rows:
         case_deliveries = [
             delivery

@@ -111,6 +111,7 @@ from .deadlines import DeadlineRow as DeadlineRow
 from .deadlines import DueDeadlineRow as DueDeadlineRow
 from .deadlines import LiveDeadlineRow as LiveDeadlineRow
 from .deadlines import NewDeadline as NewDeadline
+from .deadlines import RunningDeadlineRow as RunningDeadlineRow
 from .decisions import DecisionRow as DecisionRow
 from .decisions import DecisionWithTextRow as DecisionWithTextRow
 from .decisions import NewDecision as NewDecision

@@ -233,6 +233,22 @@ def list_live(conn: Connection, case_id: int) -> Sequence[LiveDeadlineRow]:
     return conn.execute(_LIVE, {"wanted": case_id}).all()
 
 
+class RunningDeadlineRow(Protocol):
+    """A deadline that runs, or has passed without the act: its request, kind, cause and time."""
+
+    request_id: int
+    kind: str
+    cause: str
+    due_at: datetime | None
+
+
+def list_running(conn: Connection, case_ids: Collection[int]) -> Sequence[RunningDeadlineRow]:
+    """Return the deadlines of these cases that have neither ended nor are held."""
+    columns = (_D.request_id, _D.kind, _D.cause, _D.due_at)
+    is_running = (_D.ended_at.is_(None), _D.held_at.is_(None))
+    return conn.execute(select(*columns).where(_D.case_id.in_(case_ids), *is_running)).all()
+
+
 class DeadlineOfRequestRow(DeadlineRow, Protocol):
     """A deadline, with number and agency of its application."""
 

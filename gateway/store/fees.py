@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Final, Protocol
@@ -220,6 +220,13 @@ def find_by_number(conn: Connection, number: str) -> FeeRow | None:
 def list_by_request(conn: Connection, request: int) -> Sequence[FeeRow]:
     """Return the fees of a request, oldest first."""
     return conn.execute(_OF_REQUEST, {"wanted": request}).all()
+
+
+def list_open(conn: Connection, request_ids: Collection[int]) -> Sequence[FeeRow]:
+    """Return the fees of these requests that are due, oldest first."""
+    is_open = fees.c.state.in_(("LEVIED", "ORDERED"))
+    query = select(fees).where(fees.c.request_id.in_(request_ids), is_open)
+    return conn.execute(query.order_by(fees.c.id)).all()
 
 
 def count_by_request(conn: Connection, request: int) -> int:

@@ -27,7 +27,6 @@ from sqlalchemy import (
 )
 
 from gateway.errors import NO_ADDRESS
-from gateway.notice_order import order_notice
 from gateway.state_machines import DELIVERY, REQUEST
 from gateway.store.accounts import AccountRoleRow, account_roles, accounts, sessions
 from gateway.store.agency_requests import OPEN_FEES, RequestWithFeesRow, agency_requests
@@ -108,25 +107,27 @@ def _build_case_text(text: str) -> ColumnElement[bool]:
 
 
 def list_open_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[RequestWithFeesRow]:
-    """Return the requests of these cases that wait for their agency, in their order.
+    """Return the requests of these cases that wait for something, in their order.
 
-    It has not decided, or has not said whether it cancels. Each has the number of its `open_fees`.
+    Their agency has not decided, or has not said whether it cancels, or a fee is due. Each has the number of
+    its `open_fees`.
     """
     r = agency_requests.c
     undecided = r.state.not_in(sorted(REQUEST.final_states))
     is_cancelling = and_(r.cancellation == "ASKED", r.state != "CANCELLED")
-    query = select(agency_requests, OPEN_FEES).where(r.case_id.in_(case_ids), or_(undecided, is_cancelling))
+    is_open = or_(undecided, is_cancelling, OPEN_FEES.element > 0)
+    query = select(agency_requests, OPEN_FEES).where(r.case_id.in_(case_ids), is_open)
     return conn.execute(query.order_by(r.case_id, r.sequence, r.id)).all()
 
 
-def list_latest_notices(conn: Connection, request_ids: Sequence[int]) -> dict[int, NoticeRow]:
-    """Return the latest notice about each of these requests, by its time of issue and number."""
+def list_request_notices(conn: Connection, request_ids: Sequence[int]) -> dict[int, list[NoticeRow]]:
+    """Return the notices about each of these requests, in the order stored; none where there is none."""
     n = notices.c
     query = select(notices).where(n.request_id.in_(request_ids))
-    rows = conn.execute(query.order_by(n.id)).all()
-    return {
-        row.request_id: row for row in sorted(rows, key=lambda row: order_notice(row.issued_at, row.number))
-    }
+    notices_by_request: dict[int, list[NoticeRow]] = {}
+    for row in conn.execute(query.order_by(n.id)):
+        notices_by_request.setdefault(row.request_id, []).append(row)
+    return notices_by_request
 
 
 def search_messages(conn: Connection, criteria: ListFilter, *, resting: bool = False) -> ListPage:

@@ -15,49 +15,84 @@ from gateway.cases import (
     DeadlineState,
     choose_ended_state,
     find_case_custody,
-    find_request_custody,
+    list_request_tasks,
 )
 from gateway.errors import PARENT_NOT_USABLE
 
 UNTIL = datetime(2026, 12, 1, 18, tzinfo=UTC)
-DECIDE = CaseCustody(CustodyHolder.AGENCY, CustodyTask.DECIDE, "KFDA")
-PAY = CaseCustody(CustodyHolder.APPLICANT, CustodyTask.PAY, "NPQS")
-ANSWER = CaseCustody(CustodyHolder.APPLICANT, CustodyTask.ANSWER, "KPTA")
+DECIDE = CaseCustody(CustodyTask.DECIDE, "KFDA")
+PAY = CaseCustody(CustodyTask.PAY, "NPQS")
+ANSWER = CaseCustody(CustodyTask.ANSWER, "KPTA")
+CANCEL = CaseCustody(CustodyTask.CANCEL, "NPQS")
 
 
 @pytest.mark.parametrize(
-    ("request_state", "owes_fee", "holder", "task"),
+    ("request_state", "demand_events", "owes_fee", "tasks"),
     [
-        ("PREPARED", False, CustodyHolder.HUB, CustodyTask.FORWARD),
-        ("STRANDED", False, CustodyHolder.HUB, CustodyTask.REACH),
-        ("SENT", False, CustodyHolder.AGENCY, CustodyTask.DECIDE),
-        ("ACKNOWLEDGED", False, CustodyHolder.AGENCY, CustodyTask.DECIDE),
-        ("INSPECTION", False, CustodyHolder.AGENCY, CustodyTask.INSPECT),
-        ("INFORMATION_REQUIRED", False, CustodyHolder.APPLICANT, CustodyTask.ANSWER),
-        ("FEE_DUE", False, CustodyHolder.APPLICANT, CustodyTask.PAY),
-        ("SENT", True, CustodyHolder.APPLICANT, CustodyTask.PAY),
-        ("ACKNOWLEDGED", True, CustodyHolder.APPLICANT, CustodyTask.PAY),
-        # The agency has said what it waits for since the fee was due.
-        ("INFORMATION_REQUIRED", True, CustodyHolder.APPLICANT, CustodyTask.ANSWER),
-        ("INSPECTION", True, CustodyHolder.AGENCY, CustodyTask.INSPECT),
-        ("PREPARED", True, CustodyHolder.HUB, CustodyTask.FORWARD),
-        ("STRANDED", True, CustodyHolder.HUB, CustodyTask.REACH),
+        ("PREPARED", (), False, ["forward"]),
+        ("STRANDED", (), False, ["reach"]),
+        ("SENT", (), False, ["decide"]),
+        ("ACKNOWLEDGED", (), False, ["decide"]),
+        ("INSPECTION", ("inspect",), False, ["inspect"]),
+        ("INFORMATION_REQUIRED", ("ask",), False, ["answer"]),
+        ("FEE_DUE", (), True, ["pay"]),
+        # The agency decides when the fee is paid.
+        ("SENT", (), True, ["pay"]),
+        ("ACKNOWLEDGED", (), True, ["pay"]),
+        # What must be paid does not vanish behind what was asked later, or behind the delivery.
+        ("INFORMATION_REQUIRED", ("ask",), True, ["pay", "answer"]),
+        ("INSPECTION", ("inspect",), True, ["pay", "inspect"]),
+        ("FEE_DUE", ("ask", "inspect"), True, ["pay", "answer", "inspect"]),
+        ("PREPARED", (), True, ["pay", "forward"]),
+        ("STRANDED", ("ask",), True, ["pay", "answer", "reach"]),
+        ("INSPECTION", ("ask", "inspect"), False, ["answer", "inspect"]),
+        # Early versions kept a demand only as the state; a fee of an agency without fees is a demand.
+        ("INSPECTION", (), False, ["inspect"]),
+        ("INSPECTION", ("inspect", "fee"), False, ["pay", "inspect"]),
+        ("DECIDED", ("ask",), True, ["pay"]),
+        ("DECIDED", (), False, []),
+        ("CANCELLED", ("ask",), True, []),
     ],
 )
-def test_each_state_of_an_application_has_its_holder_and_task(
-    request_state: str, owes_fee: bool, holder: CustodyHolder, task: CustodyTask
+def test_every_task_of_an_application_is_due_a_payment_first(
+    request_state: str, demand_events: tuple[str, ...], owes_fee: bool, tasks: list[str]
 ) -> None:
-    expected = CaseCustody(holder, task, "KFDA", UNTIL)
-    assert find_request_custody(request_state, "KFDA", UNTIL, owes_fee=owes_fee) == expected
+    assert [*list_request_tasks(request_state, demand_events, owes_fee=owes_fee)] == tasks
 
 
-@pytest.mark.parametrize("request_state", ["DECIDED", "CANCELLED"])
-def test_nobody_has_to_act_on_what_has_ended(request_state: str) -> None:
-    assert find_request_custody(request_state, "KFDA", owes_fee=True) is None
+@pytest.mark.parametrize(
+    ("request_state", "owes_fee", "tasks"),
+    [
+        ("SENT", False, ["cancel"]),
+        ("INFORMATION_REQUIRED", False, ["cancel"]),
+        ("DECIDED", False, ["cancel"]),
+        ("DECIDED", True, ["pay", "cancel"]),
+        ("STRANDED", False, ["reach"]),
+        ("CANCELLED", True, []),
+    ],
+)
+def test_an_agency_that_is_asked_whether_it_cancels_has_to_answer_that(
+    request_state: str, owes_fee: bool, tasks: list[str]
+) -> None:
+    found = list_request_tasks(request_state, ("ask",), owes_fee=owes_fee, is_cancellation_asked=True)
+    assert [*found] == tasks
 
 
-def test_what_the_applicant_has_to_do_comes_first() -> None:
-    assert find_case_custody("IN_PROGRESS", [DECIDE, None, PAY, ANSWER]) == (ANSWER, PAY, DECIDE)
+def test_each_task_has_a_holder() -> None:
+    assert {CaseCustody(task).holder for task in CustodyTask} == set(CustodyHolder)
+
+
+def test_what_the_applicant_has_to_do_comes_first_and_a_payment_before_all() -> None:
+    assert find_case_custody("IN_PROGRESS", [DECIDE, ANSWER, PAY]) == (PAY, ANSWER, DECIDE)
+
+
+@pytest.mark.parametrize(
+    ("case_state", "tasks"),
+    [("DECIDED", ["pay", "relay"]), ("CLOSED", ["pay"]), ("WITHDRAWN", ["pay", "cancel"])],
+)
+def test_an_open_fee_outlives_the_case(case_state: str, tasks: list[str]) -> None:
+    custodies = [CANCEL, PAY] if case_state == "WITHDRAWN" else [PAY]
+    assert [custody.task for custody in find_case_custody(case_state, custodies)] == tasks
 
 
 @pytest.mark.parametrize("case_state", ["CLOSED", "REFUSED", "WITHDRAWN"])
@@ -80,7 +115,8 @@ def test_a_held_case_waits_for_its_declarant_unless_only_the_parent_is_undecided
     hold_state: dict[str, Any] = {"missing": [{"id": name} for name in missing], "until": UNTIL.isoformat()}
     if problems:
         hold_state["problems"] = problems
-    assert find_case_custody("HELD", [], hold_state) == (CaseCustody(holder, task, deadline=UNTIL),)
+    (custody,) = find_case_custody("HELD", [], hold_state)
+    assert (custody, custody.holder) == (CaseCustody(task, deadline=UNTIL), holder)
 
 
 @pytest.mark.parametrize(

@@ -85,3 +85,18 @@ def test_case_show_tells_deadlines_and_custody(
     assert json.loads(capsys.readouterr().out)["agency"] == "KFDA"
     assert main(["calendar", "overdue", "--home", str(tmp_path)]) == 0
     assert "decide" in capsys.readouterr().out
+
+
+def test_case_show_tells_each_task_of_an_application(
+    story: Story, engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story.submit()
+    story.tick()
+    url = engine.url.render_as_string(hide_password=False)
+    (tmp_path / "gateway.toml").write_text(f'[database]\nurl = "{url}"\n')
+    story.hear("KFDA", asked(story, "KFDA", "E1", status="E01"))
+    story.hear("KFDA", asked(story, "KFDA", "Q1", deadline=story.clock() + timedelta(days=3)))
+    assert main(["case", "show", story.case().number, "--home", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out
+    assert "held by the applicant to answer by 2026-11-23T18:00:" in lines
+    assert " and the agency to inspect (" in lines

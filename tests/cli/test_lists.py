@@ -17,10 +17,12 @@ from gateway.hub import CUSTOMS
 from gateway.message_model import PartyId
 from gateway.state_machines import CASE, DELIVERY, MESSAGE
 from gateway.store import (
+    NewDeadline,
     NewNotice,
     StateEvent,
     agency_requests,
     cases,
+    deadlines,
     deliveries,
     delivery_leases,
     messages,
@@ -93,6 +95,8 @@ def three(engine: Engine) -> dict[str, int]:
             agency_requests.apply_event(conn, asking, StateEvent(event, NOW, "test"))
         notice = NewNotice(asking, "KR-A", "N1", NOW, "11", "Which   factory?\nName it", deadline=later(3600))
         notices.insert_notice(conn, notice, NOW)
+        own_deadline = NewDeadline(found["C2"], asking, "answer", "N1", "OPEN", NOW, due_at=later(3600))
+        deadlines.insert_deadlines(conn, [own_deadline])
         old = NOW - timedelta(days=3)
         conn.execute(update(tables.cases).where(tables.cases.c.number == "C1").values(opened_at=old))
         new = delivery(

@@ -83,21 +83,24 @@ def find_open(happened: Sequence[str]) -> list[str]:
 
 
 def expect(happened: Sequence[str]) -> dict[str, Any]:
-    """Return state, holder, task and live deadlines of the application, by the manual."""
+    """Return state, tasks, and live deadlines of the application, by the manual.
+
+    Each task has its deadline, but for that of the decision, which follows from the calendar.
+    """
     found = find_open(happened)
     owed = {"inspect": "inspect", "ask": "answer", "levy": "pay"}
     live = {owed[one]: "OPEN" for one in found}
+    holders = {"pay": "applicant", "answer": "applicant", "inspect": "agency"}
+    tasks = [(holder, task, DUE) for task, holder in holders.items() if task in live]
     if "decide" in happened:
-        return {"state": "DECIDED", "holder": None, "task": None, "live": live}
+        return {"state": "DECIDED", "tasks": tasks, "live": live}
     waits = {"ask", "levy"} & set(found)
     live["decide"] = "HELD" if waits else "OPEN"
     state = {"inspect": "INSPECTION", "ask": "INFORMATION_REQUIRED", "levy": "FEE_DUE"}
-    held = {"inspect": "agency", "ask": "applicant", "levy": "applicant"}
     last = found[-1] if found else ""
     return {
         "state": state.get(last, "ACKNOWLEDGED"),
-        "holder": held.get(last, "agency"),
-        "task": owed.get(last, "decide"),
+        "tasks": tasks or [("agency", "decide", None)],
         "live": live,
     }
 
@@ -110,13 +113,19 @@ def see(held: Story) -> dict[str, Any]:
         timetable = held.hub.timetable.read_timetable(conn)
         told = read_custody_times(conn, case, timetable, held.clock())
     (custody,) = [one for one in told if one["agency"] == AGENCY]
+    first = custody["tasks"][0] if custody["tasks"] else dict.fromkeys(("holder", "task", "since", "due_at"))
+    assert {name: custody[name] for name in first} == first
+    assert all(one["since"] is not None for one in custody["tasks"])
+    assert all(one["due_at"] == request.due_at for one in custody["tasks"] if one["task"] == "decide")
     kinds = ("decide", "answer", "pay", "inspect")
     live = [one for kind in kinds for one in rows(held, AGENCY, kind) if one.ended_at is None]
     assert len({one.kind for one in live}) == len(live)
     return {
         "state": request.state,
-        "holder": custody["holder"],
-        "task": custody["task"],
+        "tasks": [
+            (one["holder"], one["task"], None if one["task"] == "decide" else one["due_at"])
+            for one in custody["tasks"]
+        ],
         "live": {one.kind: one.state for one in live},
     }
 

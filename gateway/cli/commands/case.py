@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -266,14 +266,22 @@ def _list_fee_lines(fees: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"  {movement['kind']} {movement['reference']}  {amount_text}{why}"
 
 
+def _format_tasks(tasks: Sequence[Mapping[str, Any]]) -> str:
+    """Return who has to do what, and until when, in one phrase."""
+    phrases = []
+    for task in tasks:
+        until = f" by {format_value(task['due_at'])}" if task["due_at"] else ""
+        phrases.append(f"the {task['holder']} to {task['task'].replace('_', ' ')}{until}")
+    return f"held by {' and '.join(phrases)}" if phrases else "ended"
+
+
 def _list_custody_lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield the holder of each application with each holder's working hours, then open and late deadlines."""
     for record in report["custody"]:
         times = record["working_seconds"]
         spent = [f"{holder} {seconds / 3600:.1f} h" for holder, seconds in (times or {}).items()]
         hours_text = ", ".join(spent) if times is not None else "working time unknown: GW710"
-        holder = f"held by the {record['holder']} to {record['task']}" if record["holder"] else "ended"
-        yield f"{record['application']}  {holder} ({hours_text})"
+        yield f"{record['application'] or report['number']}  {_format_tasks(record['tasks'])} ({hours_text})"
     for record in report["deadlines"]:
         if record["ended_at"] is None or record["state"] == "LATE":
             due = record["problem"] or f"due {format_value(record['due_at'])}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import date as Day  # noqa: N812 - a field has the name
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic.config import JsonDict
 
 from gateway.cases import DeadlineState
 from gateway.state_machines import CASE, CLEARANCE, FEE, MESSAGE, REQUEST
@@ -123,22 +124,44 @@ class WorkingSeconds(AnswerModel):
     hub: int = 0
 
 
+_HOLDER_NAMES: Final[JsonDict] = {"enum": ["applicant", "agency", "hub"]}
+_TASK_NAMES: Final = [
+    *("pay", "answer", "inspect", "cancel", "decide", "forward", "reach"),
+    *("file", "file_again", "parent"),
+]
+
+
+class DueTask(AnswerModel):
+    """A task that is due: who has it, since when and until when."""
+
+    holder: str = Field(json_schema_extra=_HOLDER_NAMES)
+    task: str = Field(
+        examples=_TASK_NAMES,
+        description="`cancel`: the agency has to say whether it cancels the application.",
+    )
+    since: datetime | None = None
+    due_at: datetime | None = None
+
+
 class Custody(AnswerModel):
-    """Who has the next move about an application; about the case itself while it is held."""
+    """Who has the next move about an application; about the case itself while it is held.
+
+    Holder, task and times are those of the first of the `tasks`.
+    """
 
     application: str | None = Field(None, description="The number of the application; absent of a held case.")
     agency: str | None = None
     holder: str | None = Field(
         None,
-        json_schema_extra={"enum": ["applicant", "agency", "hub"]},
-        description="Absent when the application is decided or cancelled.",
+        json_schema_extra=_HOLDER_NAMES,
+        description="Absent when nothing is due: after the decision, once every fee is settled.",
     )
-    task: str | None = Field(
-        None,
-        examples=["decide", "answer", "pay", "inspect", "forward", "reach", "file", "file_again", "parent"],
-    )
+    task: str | None = Field(None, examples=_TASK_NAMES)
     since: datetime | None = None
     due_at: datetime | None = None
+    tasks: list[DueTask] = Field(
+        description="Every task that is due. What must be paid comes first, also after the decision."
+    )
     working_seconds: WorkingSeconds | None = Field(
         None, description="In the working hours of the agency; absent where its calendar does not know a day."
     )

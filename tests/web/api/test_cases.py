@@ -437,6 +437,14 @@ def test_a_suspended_party_is_out_at_once(story: Story, broker: Client) -> None:
     assert broker.refusal("cases") == (401, "GW214")
 
 
+def list_tasks(broker: Client, number: str, agency: str) -> list[tuple[str, str]]:
+    """Return holder and task of everything that is due on an application; the first one is told twice."""
+    (custody,) = [one for one in broker.get(f"cases/{number}").json["custody"] if one["agency"] == agency]
+    found = [(one["holder"], one["task"]) for one in custody["tasks"]]
+    assert (custody.get("holder"), custody.get("task")) == (found[0] if found else (None, None))
+    return found
+
+
 @BOTH
 def test_a_case_shows_its_fees_and_where_they_are_paid(story: Story, broker: Client) -> None:
     file(broker, story)
@@ -456,8 +464,14 @@ def test_a_case_shows_its_fees_and_where_they_are_paid(story: Story, broker: Cli
         "result",
     )
     assert (fee["address"], fee["agency"], fee["moves"]) == ("https://pay.example/1", "KFDA", [])
+    story.hear("KFDA", asked(story, "KFDA", "Q1"))
+    assert list_tasks(broker, number, "KFDA") == [("applicant", "pay"), ("applicant", "answer")]
+    story.decide_all()
+    story.tick()
+    assert list_tasks(broker, number, "KFDA") == [("applicant", "pay")]
     paid = ProviderEvent("paid", row.number, "P-1", Money(Decimal("12.50"), "EUR"), story.clock())
     assert apply_provider_event(story.hub, paid) == "counted"
+    assert list_tasks(broker, number, "KFDA") == []
     (fee,) = broker.get(f"cases/{number}").json["fees"]
     assert fee["state"] == "PAID"
     assert "address" not in fee

@@ -10,11 +10,12 @@ import hashlib
 import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
 
+from gateway.cases import DeadlineKind
 from gateway.errors import DOCUMENT_INVALID, TOO_MANY_REQUESTS, GatewayError
 from gateway.harmonize import AnswerForm, FormAttachment, compose_answer, make_answer_form
 from gateway.message_model import Payload
@@ -28,6 +29,7 @@ from gateway.store import (
     NoticeRow,
     agency_requests,
     case_answers,
+    deadlines,
     messages,
     notices,
     write_transaction,
@@ -60,12 +62,16 @@ class UploadedFile:
 
 @dataclass(frozen=True, slots=True)
 class AnswerBase:
-    """The start of an answer: the request, its form with the filed values, and the files sent before."""
+    """The start of an answer: the request, its form with the filed values, and the files sent before.
+
+    `deadline` is the one of the agency's open question; None where there is none.
+    """
 
     request: AgencyRequestRow
     answer_form: AnswerForm
     files: tuple[Payload, ...]
     question: NoticeRow | None
+    deadline: datetime | None
 
 
 def read_answer_base(
@@ -104,10 +110,20 @@ def read_answer_base(
             form = make_answer_form(
                 services.hub.rules.bundle, root, request.application, pointers, every_field=every_field
             )
-            return AnswerBase(request, form, parts[1:], question)
+            return AnswerBase(request, form, parts[1:], question, _find_deadline(conn, request))
     raise GatewayError(
         DOCUMENT_INVALID, "the submission of this application is not stored", application_number[:40]
     )
+
+
+def _find_deadline(conn: Connection, request: AgencyRequestRow) -> datetime | None:
+    """Return the deadline of the open question about a request; None where there is none."""
+    due_times = [
+        row.due_at
+        for row in deadlines.list_running(conn, [request.case_id])
+        if row.request_id == request.id and row.kind == DeadlineKind.ANSWER and row.due_at is not None
+    ]
+    return min(due_times, default=None)
 
 
 def prepare_answer(

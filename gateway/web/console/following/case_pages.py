@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -20,7 +21,7 @@ from gateway.cases import CaseCustody, CustodyHolder, find_case_custody, normali
 from gateway.evidence import EvidenceReader
 from gateway.harmonize import MappingBundle
 from gateway.message_model import Body
-from gateway.operations import read_request_custody
+from gateway.operations import load_request_custodies
 from gateway.state_machines import CASE
 from gateway.store import (
     CaseRow,
@@ -71,6 +72,14 @@ _PARAMETERS: Final = ("state", "reference", "agency", "text", "since", "until")
 
 
 @dataclass(frozen=True, slots=True)
+class TaskLine:
+    """A task that is due on a case; the deadline is that of the applicant's own tasks."""
+
+    sentence: str
+    deadline: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class CaseLine:
     """One case of the list."""
 
@@ -79,9 +88,8 @@ class CaseLine:
     opened_at: datetime
     documents: tuple[str, ...]
     state: StateWords
-    custody: tuple[str, ...]
+    tasks: tuple[TaskLine, ...]
     is_own: bool
-    deadline: datetime | None
     age: timedelta
 
 
@@ -150,26 +158,33 @@ def _read_day(text: str, zone: ZoneInfo, *, is_end: bool = False) -> datetime | 
 
 def _make_lines(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[CaseLine]:
     """Return the lines of the list of cases; read the requests of all cases by one query."""
-    bundle, now = services.hub.rules.bundle, services.clock()
-    requests_by_case: dict[int, list[Any]] = defaultdict(list)
-    if rows:
-        for request_row in case_searches.list_case_requests(conn, [row["id"] for row in rows]):
-            requests_by_case[request_row.case_id].append(request_row)
-    return [_make_line(row, requests_by_case[row["id"]], bundle, now) for row in rows]
+    if not rows:
+        return []
+    requests = case_searches.list_case_requests(conn, [row["id"] for row in rows])
+    custodies = load_request_custodies(conn, requests)
+    requests_by_case: dict[int, list[RequestWithFeesRow]] = defaultdict(list)
+    for request_row in requests:
+        requests_by_case[request_row.case_id].append(request_row)
+    return [_make_line(row, requests_by_case[row["id"]], custodies) for row in rows]
 
 
 def _make_line(
-    case: Mapping[str, Any], requests: Iterable[RequestWithFeesRow], bundle: MappingBundle, now: datetime
+    case: Mapping[str, Any],
+    requests: Sequence[RequestWithFeesRow],
+    request_custodies: Mapping[int, Sequence[CaseCustody]],
 ) -> CaseLine:
-    """Return one line of the list of cases.
-
-    `is_own` and `deadline` tell whether the applicant must act, and until when.
-    """
-    requests = tuple(requests)
-    request_custody = [read_request_custody(request_row) for request_row in requests]
+    """Return one line of the list of cases; `is_own` tells whether the applicant must act."""
+    bundle = services.hub.rules.bundle
     case_hold = (case["detail"] or {}).get("held")
-    custody: tuple[CaseCustody, ...] = find_case_custody(case["state"], request_custody, case_hold)
-    own_custody = [case_custody for case_custody in custody if case_custody.holder is CustodyHolder.APPLICANT]
+    due_tasks = itertools.chain.from_iterable(request_custodies[request_row.id] for request_row in requests)
+    custody = find_case_custody(case["state"], due_tasks, case_hold)
+    task_lines = (
+        TaskLine(
+            describe_custody(case_custody, bundle),
+            case_custody.deadline if case_custody.holder is CustodyHolder.APPLICANT else None,
+        )
+        for case_custody in custody
+    )
     return CaseLine(
         number=case["number"],
         reference=case["functional_reference"],
@@ -178,13 +193,9 @@ def _make_line(
             dict.fromkeys(name_document(bundle, request_row.document) for request_row in requests)
         ),
         state=describe_case_state(case["state"], case["outcome"], case_hold),
-        custody=tuple(dict.fromkeys(describe_custody(case_custody, bundle) for case_custody in custody)),
-        is_own=bool(own_custody),
-        deadline=min(
-            (case_custody.deadline for case_custody in own_custody if case_custody.deadline is not None),
-            default=None,
-        ),
-        age=(case["closed_at"] or now) - case["opened_at"],
+        tasks=tuple(dict.fromkeys(task_lines)),
+        is_own=any(case_custody.holder is CustodyHolder.APPLICANT for case_custody in custody),
+        age=(case["closed_at"] or services.clock()) - case["opened_at"],
     )
 
 
@@ -215,8 +226,8 @@ def _answer_csv(criteria: PartyCaseFilter) -> AnyResponse:
             line.opened_at,
             "; ".join(line.documents),
             line.state.label,
-            "; ".join(line.custody),
-            line.deadline,
+            "; ".join(dict.fromkeys(task.sentence for task in line.tasks)),
+            min((task.deadline for task in line.tasks if task.deadline is not None), default=None),
         )
         for line in lines
     )

@@ -225,6 +225,7 @@ def describe_custody(custody: CaseCustody, bundle: MappingBundle) -> str:
         CustodyTask.ANSWER: translate("You: answer the question of %(agency)s"),
         CustodyTask.PAY: translate("You: pay the fee of %(agency)s"),
         CustodyTask.INSPECT: translate("%(agency)s: inspection"),
+        CustodyTask.CANCEL: translate("%(agency)s: whether it cancels the application"),
         CustodyTask.DECIDE: translate("%(agency)s: decision"),
         CustodyTask.FORWARD: translate("Gateway: hand the application to %(agency)s"),
         CustodyTask.REACH: translate("Gateway: bring the application to %(agency)s, which failed"),

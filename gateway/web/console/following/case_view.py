@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +22,7 @@ from gateway.operations import (
     explain_no_effect,
     find_fee_deadlines,
     find_replacement,
-    read_request_custody,
+    load_request_custodies,
 )
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
@@ -68,6 +69,7 @@ _MOST_MESSAGES: Final = 200
 _LONGEST_TEXT: Final = 2000
 #: The event of the notices that ask the applicant for the task.
 _ASKED_BY: Final = {CustodyTask.ANSWER: "ask", CustodyTask.PAY: "fee"}
+_OPEN_FEE_STATES: Final = ("LEVIED", "ORDERED")
 #: The states of a refund, each with the state of a fee whose words describe it.
 _REFUND_STATES: Final = {"ORDERED": "REFUNDING", "DONE": "REFUNDED"}
 #: Transitions that the timeline omits, because a notice of the agency explains them.
@@ -132,35 +134,45 @@ class FeeView:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task that is due on an application, in words, with the latest notice that asks for it."""
+
+    custody: CaseCustody
+    sentence: str
+    notice: NoticeView | None
+
+    @property
+    def is_own(self) -> bool:
+        """Return whether the applicant has the task."""
+        return self.custody.holder is CustodyHolder.APPLICANT
+
+
+@dataclass(frozen=True, slots=True)
 class ApplicationView:
-    """One application of the case at its agency."""
+    """One application of the case at its agency, with every task that is due on it."""
 
     row: RequestWithFeesRow
     agency: str
     document: str
     state: StateWords
     since: datetime | None
-    custody: CaseCustody | None
-    waits: str
+    tasks: tuple[TaskView, ...]
     notices: tuple[NoticeView, ...]
     decisions: tuple[DecisionView, ...]
     fees: tuple[FeeView, ...] = ()
 
     @property
-    def is_asked(self) -> bool:
-        """Return whether the applicant must do something for it."""
-        return self.custody is not None and self.custody.holder is CustodyHolder.APPLICANT
+    def open_fees(self) -> tuple[FeeView, ...]:
+        """Return the fees that are due."""
+        return tuple(fee for fee in self.fees if fee.row.state in _OPEN_FEE_STATES)
 
-    @property
-    def question(self) -> NoticeView | None:
-        """Return the latest notice that asks for an action that the applicant must take now."""
-        event = _ASKED_BY.get(self.custody.task) if self.custody is not None else None
-        asking = [notice for notice in self.notices if event is not None and notice.event == event]
-        return max(
-            asking,
-            key=lambda notice: (order_notice(notice.row.issued_at, notice.row.number), notice.row.id),
-            default=None,
-        )
+
+@dataclass(frozen=True, slots=True)
+class OwnTask:
+    """A task of the applicant, with its application."""
+
+    application: ApplicationView
+    task: TaskView
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +225,15 @@ class CaseView:
     moves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
-    def requests_to_me(self) -> tuple[ApplicationView, ...]:
-        """Return the applications for which the applicant must do something."""
-        return tuple(application for application in self.applications if application.is_asked)
+    def own_tasks(self) -> tuple[OwnTask, ...]:
+        """Return the tasks of the applicant, what must be paid first."""
+        own_tasks = [
+            OwnTask(application, task)
+            for application in self.applications
+            for task in application.tasks
+            if task.is_own
+        ]
+        return tuple(sorted(own_tasks, key=lambda own: own.task.custody.task is not CustodyTask.PAY))
 
     @property
     def inherited(self) -> tuple[Mapping[str, Any], ...]:
@@ -229,11 +247,13 @@ class CaseView:
 def read_case_view(conn: Connection, case: CaseRow) -> CaseView:
     """Return the content of the page of a case."""
     reader = _CaseReader(conn, case)
-    applications = tuple(reader.read_application(row) for row in agency_requests.list_by_case(conn, case.id))
+    rows = agency_requests.list_by_case(conn, case.id)
+    custodies = load_request_custodies(conn, rows)
+    applications = tuple(reader.read_application(row, custodies[row.id]) for row in rows)
     case_hold = (case.detail or {}).get("held")
     # bounded: a time that the hub wrote
     until = datetime.fromisoformat(case_hold["until"]) if case_hold else None
-    custody = find_case_custody(case.state, (application.custody for application in applications), case_hold)
+    custody = find_case_custody(case.state, itertools.chain.from_iterable(custodies.values()), case_hold)
     bundle = services.hub.rules.bundle
     steps = transitions.list_transitions(conn, CASE, case.id)
     moved = [row.at for row in steps if row.from_state != row.to_state]
@@ -241,9 +261,10 @@ def read_case_view(conn: Connection, case: CaseRow) -> CaseView:
     # The documents are read before the timeline, which needs the subjects of the notices.
     documents = tuple(reader.read_document(row) for row in reversed(case_messages))
     since = [
-        application.since
+        task.custody.since or application.since or case.opened_at
         for application in applications
-        if application.since is not None and application.custody in custody[:1]
+        for task in application.tasks
+        if task.custody in custody[:1]
     ]
     return CaseView(
         case=case,
@@ -272,8 +293,8 @@ class _CaseReader:
         self._steps: dict[int, Sequence[TransitionRow]] = {}
         self._request_labels: dict[int, str] = {}
 
-    def read_application(self, row: RequestWithFeesRow) -> ApplicationView:
-        """Return an application with its notices, decisions, fees and the party that must act next.
+    def read_application(self, row: RequestWithFeesRow, custodies: Sequence[CaseCustody]) -> ApplicationView:
+        """Return an application with its notices, decisions and fees, and the tasks that are due on it.
 
         Keeps its state transitions in `_steps`, for the timeline.
         """
@@ -282,16 +303,16 @@ class _CaseReader:
         current = {
             decision_row.decision for decision_row in decision_rows if decision_row.superseded_by is None
         }
-        custody = read_request_custody(row)
+        notice_views = tuple(self._list_notices(row, decision_rows))
+        fee_views = tuple(self._list_fees(row))
         return ApplicationView(
             row=row,
             agency=name_agency(self._bundle, row.agency),
             document=name_document(self._bundle, row.document),
             state=describe_request_state(row.state, _summarize_decisions(current)),
             since=max((step.at for step in steps if step.from_state != step.to_state), default=None),
-            custody=custody,
-            waits="" if custody is None else describe_custody(custody, self._bundle),
-            notices=tuple(self._list_notices(row, decision_rows)),
+            tasks=tuple(self._make_task(custody, notice_views, fee_views) for custody in custodies),
+            notices=notice_views,
             decisions=tuple(
                 self._read_decision(row, decision_row, decision_rows)
                 for decision_row in sorted(
@@ -299,8 +320,23 @@ class _CaseReader:
                     key=lambda decision_row: (decision_row.item, decision_row.law, decision_row.id),
                 )
             ),
-            fees=tuple(self._list_fees(row)),
+            fees=fee_views,
         )
+
+    def _make_task(
+        self, custody: CaseCustody, notice_views: Sequence[NoticeView], fee_views: Sequence[FeeView]
+    ) -> TaskView:
+        """Return a task in words, with the latest notice that asks for it; of fees, for one that is due."""
+        asking = [notice for notice in notice_views if notice.event == _ASKED_BY.get(custody.task)]
+        if custody.task is CustodyTask.PAY:
+            levies = {fee.row.notice for fee in fee_views if fee.row.state in _OPEN_FEE_STATES}
+            asking = [notice for notice in asking if not levies or notice.row.number in levies]
+        latest = max(
+            asking,
+            key=lambda notice: (order_notice(notice.row.issued_at, notice.row.number), notice.row.id),
+            default=None,
+        )
+        return TaskView(custody, describe_custody(custody, self._bundle), latest)
 
     def _list_fees(self, request: RequestWithFeesRow) -> Iterator[FeeView]:
         """Yield the fees of an application; the payment address is given only while the fee is to be paid."""

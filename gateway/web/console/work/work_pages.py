@@ -16,8 +16,10 @@ from sqlalchemy import Connection
 from werkzeug.wrappers import Response as AnyResponse
 
 from gateway.accounts import Right
+from gateway.cases import CaseCustody
 from gateway.errors import GatewayError, find_resource_problem
 from gateway.hub import ApplicationForm, SentAttachment, list_application_history, refresh_summaries
+from gateway.operations import load_request_custodies
 from gateway.store import (
     AccountRow,
     ApplicationSummaryRow,
@@ -27,6 +29,7 @@ from gateway.store import (
     WorkRow,
     WorkTab,
     accounts,
+    agency_requests,
     cases,
     decisions,
     read_position,
@@ -299,6 +302,7 @@ class _Background:
     case: CaseRow
     summary: ApplicationSummaryRow | None
     previous: tuple[WorkRow, ...]
+    tasks: tuple[CaseCustody, ...]
 
 
 @pages.get("/applications/<number>")
@@ -334,17 +338,22 @@ def show_application(number: str) -> str:
 
 
 def _load_background(conn: Connection, application: ApplicationForm) -> _Background:
-    """Return the case, the summary and the previous applications of the same applicant and heading."""
+    """Return the case, the summary, the tasks that are due, and the previous applications.
+
+    The previous applications are those of the same applicant and heading.
+    """
     request = application.request
     case = cases.find_by_id(conn, request.case_id)
     assert case is not None, "a request belongs to a case"
+    rows = agency_requests.list_by_case(conn, case.id)
+    tasks = load_request_custodies(conn, [row for row in rows if row.id == request.id])[request.id]
     summary = work_lists.find_summary(conn, request.id)
     if summary is None or not summary.applicant_id or not summary.heading:
-        return _Background(case, summary, ())
+        return _Background(case, summary, (), tasks)
     previous = work_lists.list_previous_applications(
         conn, request.agency, request.id, applicant_id=summary.applicant_id, heading=summary.heading
     )
-    return _Background(case, summary, tuple(previous))
+    return _Background(case, summary, tuple(previous), tasks)
 
 
 def _list_colleagues(view: ApplicationView | None) -> Sequence[AccountRow]:
