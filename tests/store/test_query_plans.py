@@ -470,6 +470,16 @@ QUESTIONS = {
         "deadlines",
         "ix_deadlines_",
     ),
+    "deadlines that run in some cases": (
+        lambda conn: deadlines.list_running(conn, [1, 2]),
+        "deadlines",
+        "ix_deadlines_",
+    ),
+    "open fees of some requests": (
+        lambda conn: fees.list_open(conn, [1, 2]),
+        "fees",
+        "ix_fees_request_id",
+    ),
     "deadlines of the fees of cases": (
         lambda conn: deadlines.list_of_fees(conn, [1, 2]),
         "deadlines",
