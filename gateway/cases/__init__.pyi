@@ -54,6 +54,12 @@ from .custody_and_deadlines import list_agency_deadline_kinds as list_agency_dea
 from .custody_and_deadlines import list_applicant_conditions as list_applicant_conditions
 from .custody_and_deadlines import list_request_tasks as list_request_tasks
 from .custody_and_deadlines import remove_last_day as remove_last_day
+from .custody_history import StateStep as StateStep
+from .custody_history import TaskPeriod as TaskPeriod
+from .custody_history import TimeSpan as TimeSpan
+from .custody_history import find_task_start as find_task_start
+from .custody_history import list_asked_spans as list_asked_spans
+from .custody_history import list_task_periods as list_task_periods
 from .customs_notices import CLEARANCE_RESULT_KINDS as CLEARANCE_RESULT_KINDS
 from .customs_notices import ClearedItem as ClearedItem
 from .customs_notices import CustomsCall as CustomsCall

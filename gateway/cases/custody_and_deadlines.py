@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -60,17 +60,23 @@ _TASK_ORDER: Final = tuple(_HOLDERS)
 
 @dataclass(frozen=True, slots=True)
 class CaseCustody:
-    """A task that is due now: its agency, since when it is due, and until when; None where not known."""
+    """A task that is due now, its agency and its deadline; of a payment, the number of the fee."""
 
     task: CustodyTask
     agency: str = ""
-    since: datetime | None = None
     deadline: datetime | None = None
+    fee: str = ""
 
     @property
     def holder(self) -> CustodyHolder:
         """Return the party that has the task."""
         return _HOLDERS[self.task]
+
+    @property
+    def order(self) -> tuple[int, bool, datetime]:
+        """Return the key by which tasks are listed: payments first, then by deadline."""
+        last = datetime.max.replace(tzinfo=UTC)
+        return _TASK_ORDER.index(self.task), self.deadline is None, self.deadline or last
 
 
 #: The task of each demand of an agency, by the event that makes it.
@@ -104,19 +110,19 @@ def list_request_tasks(
     `demand_events` are the events (ask, inspect, fee) of the open demands of its agency. A fee that the
     applicant `owes_fee` is due in every state, also after the decision. The agency decides when the
     applicant owes nothing and no inspection is open. While it is asked whether it cancels the request
-    (`is_cancellation_asked`), it has to answer this alone.
+    (`is_cancellation_asked`), it has to answer this alone; one that has not got the request is to be reached.
     """
     if request_state == "CANCELLED":
         return ()
     tasks = {CustodyTask.PAY} if owes_fee else set[CustodyTask]()
     state_task = _TASKS_BY_STATE.get(request_state)
-    is_on_way = state_task in (CustodyTask.FORWARD, CustodyTask.REACH)
-    if is_cancellation_asked and not is_on_way:
+    if is_cancellation_asked:
         tasks.add(CustodyTask.CANCEL)
-    elif state_task is not None:
-        tasks.add(state_task)
-    if not is_cancellation_asked and request_state not in REQUEST.final_states:
+    elif request_state not in REQUEST.final_states:
         tasks |= {DEMAND_TASKS[event] for event in demand_events}
+    is_on_way = state_task in (CustodyTask.FORWARD, CustodyTask.REACH)
+    if state_task is not None and (is_on_way or not is_cancellation_asked):
+        tasks.add(state_task)
     if not tasks and request_state in DECIDING_STATES:
         tasks.add(CustodyTask.DECIDE)
     return tuple(sorted(tasks, key=_TASK_ORDER.index))
@@ -127,7 +133,7 @@ def find_case_custody(
     request_custodies: Iterable[CaseCustody],
     hold_state: Mapping[str, Any] | None = None,
 ) -> tuple[CaseCustody, ...]:
-    """Return every task that is due on a case: payments first, then the other tasks of the applicant.
+    """Return every task that is due on a case, as they are listed: payments first, then by deadline.
 
     `hold_state` is the stored state of a held case: the end of the hold, and the missing documents. A child
     declaration that waits only for the decision on its parent continues without an act of the applicant. In
@@ -146,7 +152,7 @@ def find_case_custody(
     ]
     if case_state == "DECIDED":
         custodies.append(CaseCustody(CustodyTask.RELAY))
-    return tuple(sorted(custodies, key=lambda custody: _TASK_ORDER.index(custody.task)))
+    return tuple(sorted(custodies, key=lambda custody: custody.order))
 
 
 def find_hold_task(hold_state: Mapping[str, Any]) -> CustodyTask:

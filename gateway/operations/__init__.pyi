@@ -34,6 +34,7 @@ from .audited_changes import describe_source as describe_source
 from .audited_changes import open_change as open_change
 from .case_custody import load_request_custodies as load_request_custodies
 from .case_custody import read_custody_times as read_custody_times
+from .case_custody import read_request_times as read_request_times
 from .case_reports import NoEffect as NoEffect
 from .case_reports import describe_case_fees as describe_case_fees
 from .case_reports import describe_case_results as describe_case_results

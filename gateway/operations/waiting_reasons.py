@@ -10,11 +10,11 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.agreements import FILING_FUNCTIONS
-from gateway.cases import DEMAND_TASKS, CaseCustody, CustodyTask, find_hold_task
+from gateway.cases import DEMAND_TASKS, DEMANDED_STATES, CaseCustody, CustodyTask, find_hold_task
 from gateway.config import Settings
 from gateway.errors import CALL_UNFIT, REFUSED_FOR_GOOD
 from gateway.notice_order import order_notice
-from gateway.operations.case_custody import load_request_custodies, read_followed_demands
+from gateway.operations.case_custody import load_request_custodies, read_open_demands
 from gateway.operations.delivery_report import CUSTOMS, load_destinations
 from gateway.operations.plain_values import format_moment
 from gateway.store import (
@@ -100,7 +100,11 @@ def describe_request_waiting(
     agency that has not ended.
     """
     reasons = []
+    is_asked = any(custody.task is CustodyTask.CANCEL for custody in custodies)
     for custody in custodies:
+        # The delivery of the question follows that of the application, and is told with it.
+        if is_asked and custody.task in (CustodyTask.FORWARD, CustodyTask.REACH):
+            continue
         event = _EVENT_BY_TASK.get(custody.task)
         if event is None:
             reasons.append(_describe_sending(request, custody.task, sending, now))
@@ -138,14 +142,17 @@ def list_demand_texts(
 ) -> dict[CustodyTask, str]:
     """Return the words of the agency's open demands about a request, by the task of each.
 
-    Without stored demands, as early versions of 0.1.0 left them, the latest notice is taken for the demand.
+    Early versions of 0.1.0 stored no demands: there the latest notice has made the demand that the state
+    follows from.
     """
     rows = {row.number: row for row in request_notices}
     if request.demands is None:
         latest = max(rows.values(), key=lambda row: order_notice(row.issued_at, row.number), default=None)
-        is_about_fee = bool(request.open_fees)
-        return {} if latest is None or is_about_fee else dict.fromkeys(DEMAND_TASKS.values(), latest.text)
-    demands = read_followed_demands(request).by_event
+        events = [event for event, state in DEMANDED_STATES.items() if state == request.state]
+        if latest is None or (events == ["fee"] and request.open_fees):
+            return {}
+        return {DEMAND_TASKS[event]: latest.text for event in events}
+    demands = read_open_demands(request).by_event
     numbers = {DEMAND_TASKS[event]: demand.latest_issue.number for event, demand in demands.items()}
     return {task: rows[number].text for task, number in numbers.items() if number in rows}
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     exists,
     or_,
     select,
+    text,
     union,
     union_all,
 )
@@ -31,6 +32,7 @@ from sqlalchemy import (
 from gateway.state_machines import CASE
 from gateway.store.agency_requests import OPEN_FEES, RequestWithFeesRow, agency_requests
 from gateway.store.cases import CaseRow, build_reference_condition, cases, select_referenced_cases
+from gateway.store.fees import fees
 from gateway.store.list_filters import SearchedText
 from gateway.store.message_rows import MessageRow
 from gateway.store.messages import COLUMNS_WITHOUT_BODIES, messages
@@ -42,6 +44,8 @@ _MOST_PORTIONS: Final = 10
 #: Cases that are opened at the same time may get their numbers in another order than their times.
 _OUT_OF_ORDER: Final = 1000
 _PARTIES: Final = (cases.c.declarant, cases.c.applicant)
+#: As the index of open fees has it.
+_OWING_CASES: Final = select(fees.c.case_id).where(text("fees.state IN ('LEVIED', 'ORDERED')"))
 
 #: The conditions of a list, by the names of their values: fields of `PartyCaseFilter`, and bounds of the id.
 _CONDITIONS: Final = {
@@ -70,13 +74,15 @@ class PartyCaseFilter:
 
     `agency` is the code of an agency that has a request of the case. `reference` is the whole reference of
     the declarant, number of the case, or reference of its goods, and `number` the same text in the form of a
-    case number. `text` is a part of the declarant's reference, of the case number or of the UCR.
+    case number. `text` is a part of the declarant's reference, of the case number or of the UCR. With
+    `or_owes_fee` a case of which a fee is open is found in any state.
     `functional_reference` is the whole reference of the declarant, `goods_reference` the whole UCR or other
     reference of the goods.
     """
 
     party: str
     states: Sequence[str] = ()
+    or_owes_fee: bool = False
     reference: str = ""
     number: str = ""
     agency: str = ""
@@ -163,7 +169,8 @@ def _search_reference(conn: Connection, criteria: PartyCaseFilter) -> PartyCaseP
         has_reference, _build_party_condition(criteria.party), *_list_conditions(values)
     )
     if criteria.states:
-        query = query.where(c.state.in_(criteria.states))
+        is_owing = [c.id.in_(_OWING_CASES)] if criteria.or_owes_fee else []
+        query = query.where(or_(c.state.in_(criteria.states), *is_owing))
     rows = conn.execute(query.order_by(c.id.desc()).limit(criteria.limit + 1), values).all()
     page_rows = [read_columns(row) for row in rows[: criteria.limit]]
     return PartyCasePage(page_rows, int(page_rows[-1]["id"]) if len(rows) > criteria.limit else None)
@@ -210,25 +217,29 @@ def _list_ids(
     conn: Connection, criteria: PartyCaseFilter, limit: int, values: Mapping[str, Any]
 ) -> list[int]:
     """Return the next ids of the party's cases, newest first, that meet the conditions of these values."""
-    query = _build_id_query(tuple(criteria.states) or CASE.states, tuple(values))
+    states = tuple(criteria.states) or CASE.states
+    query = _build_id_query(states, tuple(values), or_owes_fee=criteria.or_owes_fee)
     return [*conn.execute(query, {**values, "party": criteria.party, "limit": limit}).scalars()]
 
 
 @lru_cache(maxsize=128)
-def _build_id_query(states: Sequence[str], names: Sequence[str]) -> Select[Any]:
+def _build_id_query(states: Sequence[str], names: Sequence[str], *, or_owes_fee: bool) -> Select[Any]:
     """Return the statement of `_list_ids`: case ids in these states, the highest first, up to a limit.
 
     It reads each state of each side (declarant, applicant) from an index in this order, without a sort. A
-    case of which the party is both declarant and applicant is found twice, and returned once.
+    case of which the party is both declarant and applicant is found twice, and returned once. The cases
+    that owe a fee (`or_owes_fee`) are read from the open fees of all parties.
     """
+    conditions = [cases.c.state == state for state in states]
+    conditions += [cases.c.id.in_(_OWING_CASES)] if or_owes_fee else []
     parts = [
         select(cases.c.id)
-        .where(column == bindparam("party"), cases.c.state == state, *_list_conditions(names))
+        .where(column == bindparam("party"), condition, *_list_conditions(names))
         .order_by(cases.c.id.desc())
         .limit(bindparam("limit"))
         .subquery()
         for column in _PARTIES
-        for state in states
+        for condition in conditions
     ]
     ids = union(*(select(part.c.id) for part in parts)).subquery()
     return select(ids.c.id).order_by(ids.c.id.desc()).limit(bindparam("limit"))

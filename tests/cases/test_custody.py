@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -67,7 +67,7 @@ def test_every_task_of_an_application_is_due_a_payment_first(
         ("INFORMATION_REQUIRED", False, ["cancel"]),
         ("DECIDED", False, ["cancel"]),
         ("DECIDED", True, ["pay", "cancel"]),
-        ("STRANDED", False, ["reach"]),
+        ("STRANDED", False, ["cancel", "reach"]),
         ("CANCELLED", True, []),
     ],
 )
@@ -84,6 +84,13 @@ def test_each_task_has_a_holder() -> None:
 
 def test_what_the_applicant_has_to_do_comes_first_and_a_payment_before_all() -> None:
     assert find_case_custody("IN_PROGRESS", [DECIDE, ANSWER, PAY]) == (PAY, ANSWER, DECIDE)
+
+
+def test_of_equal_tasks_the_next_deadline_comes_first() -> None:
+    later, sooner = (
+        CaseCustody(CustodyTask.PAY, "KFDA", UNTIL + timedelta(days=days), f"F{days}") for days in (2, 1)
+    )
+    assert find_case_custody("IN_PROGRESS", [PAY, later, sooner]) == (sooner, later, PAY)
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ def see(held: Story) -> dict[str, Any]:
         timetable = held.hub.timetable.read_timetable(conn)
         told = read_custody_times(conn, case, timetable, held.clock())
     (custody,) = [one for one in told if one["agency"] == AGENCY]
-    first = custody["tasks"][0] if custody["tasks"] else dict.fromkeys(("holder", "task", "since", "due_at"))
-    assert {name: custody[name] for name in first} == first
+    for name in ("holder", "task", "since", "due_at"):
+        assert custody[name] == (custody["tasks"][0][name] if custody["tasks"] else None)
     assert all(one["since"] is not None for one in custody["tasks"])
     assert all(one["due_at"] == request.due_at for one in custody["tasks"] if one["task"] == "decide")
     kinds = ("decide", "answer", "pay", "inspect")

@@ -271,7 +271,8 @@ def _format_tasks(tasks: Sequence[Mapping[str, Any]]) -> str:
     phrases = []
     for task in tasks:
         until = f" by {format_value(task['due_at'])}" if task["due_at"] else ""
-        phrases.append(f"the {task['holder']} to {task['task'].replace('_', ' ')}{until}")
+        act = "say whether it cancels" if task["task"] == "cancel" else task["task"].replace("_", " ")
+        phrases.append(f"the {task['holder']} to {act}{until}")
     return f"held by {' and '.join(phrases)}" if phrases else "ended"
 
 
@@ -280,8 +281,10 @@ def _list_custody_lines(report: dict[str, Any]) -> Iterator[str]:
     for record in report["custody"]:
         times = record["working_seconds"]
         spent = [f"{holder} {seconds / 3600:.1f} h" for holder, seconds in (times or {}).items()]
-        hours_text = ", ".join(spent) if times is not None else "working time unknown: GW710"
-        yield f"{record['application'] or report['number']}  {_format_tasks(record['tasks'])} ({hours_text})"
+        hours_text = f" ({', '.join(spent)})" if spent else ""
+        if times is None:
+            hours_text = " (working time unknown: GW710)"
+        yield f"{record['application'] or report['number']}  {_format_tasks(record['tasks'])}{hours_text}"
     for record in report["deadlines"]:
         if record["ended_at"] is None or record["state"] == "LATE":
             due = record["problem"] or f"due {format_value(record['due_at'])}"

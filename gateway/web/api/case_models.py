@@ -139,6 +139,7 @@ class DueTask(AnswerModel):
         examples=_TASK_NAMES,
         description="`cancel`: the agency has to say whether it cancels the application.",
     )
+    fee: str | None = Field(None, description="The number of the fee that must be paid.")
     since: datetime | None = None
     due_at: datetime | None = None
 
@@ -160,7 +161,7 @@ class Custody(AnswerModel):
     since: datetime | None = None
     due_at: datetime | None = None
     tasks: list[DueTask] = Field(
-        description="Every task that is due. What must be paid comes first, also after the decision."
+        description="Every task that is due. Fees come first, also after the decision; each is a task."
     )
     working_seconds: WorkingSeconds | None = Field(
         None, description="In the working hours of the agency; absent where its calendar does not know a day."

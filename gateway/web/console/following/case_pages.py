@@ -56,13 +56,13 @@ from gateway.web.console.page_formats import (
     translate,
 )
 from gateway.web.console.page_guards import require_right, services, visitor
-from gateway.wire import begin_day, end_day
+from gateway.wire import begin_day, convert_to_zone, end_day
 
 pages: Final = Blueprint("following", __name__, url_prefix="/console/cases")
 
 _PAGE: Final = 50
 _CSV_PORTION: Final = 1000
-#: The choices of the filter by state; each stands for states of cases.
+#: The choices of the filter by state; each stands for states of cases. A case with an open fee is open, too.
 _STATES: Final = {
     "open": tuple(state for state in CASE.states if state not in CASE.final_states),
     "ended": tuple(state for state in CASE.states if state in CASE.final_states),
@@ -111,6 +111,7 @@ def list_cases() -> str | AnyResponse:
     return render_template(
         "following/cases.html",
         lines=lines,
+        now=services.clock(),
         given=parameters,
         agencies=agencies,
         page=page,
@@ -137,6 +138,7 @@ def _read_filter(parameters: Mapping[str, str], zone: ZoneInfo) -> PartyCaseFilt
     return PartyCaseFilter(
         party=visitor.organisation.code,
         states=_STATES.get(parameters["state"], ()),
+        or_owes_fee=parameters["state"] == "open",
         reference=reference,
         number=normalize_hub_number(reference),
         agency=parameters["agency"],
@@ -199,8 +201,17 @@ def _make_line(
     )
 
 
+def _format_task(task: TaskLine, zone: ZoneInfo) -> str:
+    """Return a task in one cell of the list as CSV, with its deadline."""
+    if task.deadline is None:
+        return task.sentence
+    written = convert_to_zone(task.deadline, zone).isoformat(" ", "minutes")
+    return f"{task.sentence} ({translate('Deadline')}: {written})"
+
+
 def _answer_csv(criteria: PartyCaseFilter) -> AnyResponse:
     """Return the whole list, up to 10,000 cases; a longer one goes on at the link of its header."""
+    zone = ZoneInfo(services.settings.hub.time_zone)
     lines: list[CaseLine] = []
     page = PartyCasePage((), criteria.after)
     while len(lines) < LARGEST_CSV:
@@ -226,7 +237,7 @@ def _answer_csv(criteria: PartyCaseFilter) -> AnyResponse:
             line.opened_at,
             "; ".join(line.documents),
             line.state.label,
-            "; ".join(dict.fromkeys(task.sentence for task in line.tasks)),
+            "; ".join(_format_task(task, zone) for task in line.tasks),
             min((task.deadline for task in line.tasks if task.deadline is not None), default=None),
         )
         for line in lines

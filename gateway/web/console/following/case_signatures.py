@@ -17,6 +17,7 @@ from gateway.cases import CaseCustody, CustodyTask, find_hold_task
 from gateway.errors import GatewayError
 from gateway.evidence import list_subject_leaves, list_verdict_references, read_leaf_data
 from gateway.harmonize import MappingBundle
+from gateway.state_machines import REQUEST
 from gateway.store import EvidenceRow, MessageRow, parties, verdicts
 from gateway.web.console.page_formats import name_agency, translate
 from gateway.wire import parse_xml
@@ -175,8 +176,13 @@ def describe_case_state(
     return StateWords(translate("With the agencies"), "…", "idle")
 
 
-def describe_request_state(state: str, decision_outcome: str = "") -> StateWords:
-    """Return the state of an application; `decision_outcome` is its outcome in one word."""
+def describe_request_state(state: str, decision_outcome: str = "", *, is_asked: bool = False) -> StateWords:
+    """Return the state of an application; `decision_outcome` is its outcome in one word.
+
+    While its agency `is_asked` whether it cancels an undecided one, its demands are not due.
+    """
+    if is_asked and state not in REQUEST.final_states:
+        return StateWords(translate("The agency is asked whether it cancels"), "…", "idle")
     if state == "DECIDED" and decision_outcome:
         return describe_case_state("CLOSED", decision_outcome)
     words_by_state = {
@@ -193,8 +199,10 @@ def describe_request_state(state: str, decision_outcome: str = "") -> StateWords
     return words_by_state[state]
 
 
-def describe_fee_state(state: str) -> StateWords:
-    """Return the state of a fee."""
+def describe_fee_state(state: str, *, is_postponed: bool = False) -> StateWords:
+    """Return the state of a fee; one that `is_postponed` is due only if its application is not cancelled."""
+    if is_postponed:
+        return StateWords(translate("Due if the application is not cancelled"), "…", "idle")
     words_by_state = {
         "LEVIED": StateWords(translate("To be paid"), "!", "warn"),
         "ORDERED": StateWords(translate("To be paid"), "!", "warn"),

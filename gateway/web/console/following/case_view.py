@@ -23,6 +23,7 @@ from gateway.operations import (
     find_fee_deadlines,
     find_replacement,
     load_request_custodies,
+    read_request_times,
 )
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
@@ -135,11 +136,16 @@ class FeeView:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """A task that is due on an application, in words, with the latest notice that asks for it."""
+    """A task that is due on an application, in words, with the latest notice that asks for it.
+
+    `fee` is the fee that must be paid, if it is known which.
+    """
 
     custody: CaseCustody
     sentence: str
+    since: datetime | None
     notice: NoticeView | None
+    fee: FeeView | None
 
     @property
     def is_own(self) -> bool:
@@ -160,11 +166,6 @@ class ApplicationView:
     notices: tuple[NoticeView, ...]
     decisions: tuple[DecisionView, ...]
     fees: tuple[FeeView, ...] = ()
-
-    @property
-    def open_fees(self) -> tuple[FeeView, ...]:
-        """Return the fees that are due."""
-        return tuple(fee for fee in self.fees if fee.row.state in _OPEN_FEE_STATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,14 +227,14 @@ class CaseView:
 
     @property
     def own_tasks(self) -> tuple[OwnTask, ...]:
-        """Return the tasks of the applicant, what must be paid first."""
+        """Return the tasks of the applicant: what must be paid first, then by deadline."""
         own_tasks = [
             OwnTask(application, task)
             for application in self.applications
             for task in application.tasks
             if task.is_own
         ]
-        return tuple(sorted(own_tasks, key=lambda own: own.task.custody.task is not CustodyTask.PAY))
+        return tuple(sorted(own_tasks, key=lambda own: own.task.custody.order))
 
     @property
     def inherited(self) -> tuple[Mapping[str, Any], ...]:
@@ -261,10 +262,10 @@ def read_case_view(conn: Connection, case: CaseRow) -> CaseView:
     # The documents are read before the timeline, which needs the subjects of the notices.
     documents = tuple(reader.read_document(row) for row in reversed(case_messages))
     since = [
-        task.custody.since or application.since or case.opened_at
+        task.since
         for application in applications
         for task in application.tasks
-        if task.custody in custody[:1]
+        if task.custody in custody[:1] and task.since is not None
     ]
     return CaseView(
         case=case,
@@ -304,14 +305,20 @@ class _CaseReader:
             decision_row.decision for decision_row in decision_rows if decision_row.superseded_by is None
         }
         notice_views = tuple(self._list_notices(row, decision_rows))
-        fee_views = tuple(self._list_fees(row))
+        fee_views = tuple(self._list_fees(row, custodies))
+        times = read_request_times(self._conn, self._case, row, services.clock())
         return ApplicationView(
             row=row,
             agency=name_agency(self._bundle, row.agency),
             document=name_document(self._bundle, row.document),
-            state=describe_request_state(row.state, _summarize_decisions(current)),
+            state=describe_request_state(
+                row.state, _summarize_decisions(current), is_asked=row.cancellation == "ASKED"
+            ),
             since=max((step.at for step in steps if step.from_state != step.to_state), default=None),
-            tasks=tuple(self._make_task(custody, notice_views, fee_views) for custody in custodies),
+            tasks=tuple(
+                self._make_task(custody, times.find_start(custody), notice_views, fee_views)
+                for custody in custodies
+            ),
             notices=notice_views,
             decisions=tuple(
                 self._read_decision(row, decision_row, decision_rows)
@@ -324,22 +331,27 @@ class _CaseReader:
         )
 
     def _make_task(
-        self, custody: CaseCustody, notice_views: Sequence[NoticeView], fee_views: Sequence[FeeView]
+        self,
+        custody: CaseCustody,
+        since: datetime | None,
+        notice_views: Sequence[NoticeView],
+        fee_views: Sequence[FeeView],
     ) -> TaskView:
-        """Return a task in words, with the latest notice that asks for it; of fees, for one that is due."""
+        """Return a task in words, with the latest notice that asks for it; of a fee, that which levied it."""
+        fee = next((view for view in fee_views if view.row.number == custody.fee), None)
         asking = [notice for notice in notice_views if notice.event == _ASKED_BY.get(custody.task)]
-        if custody.task is CustodyTask.PAY:
-            levies = {fee.row.notice for fee in fee_views if fee.row.state in _OPEN_FEE_STATES}
-            asking = [notice for notice in asking if not levies or notice.row.number in levies]
+        if fee is not None:
+            asking = [notice for notice in asking if notice.row.number == fee.row.notice]
         latest = max(
             asking,
             key=lambda notice: (order_notice(notice.row.issued_at, notice.row.number), notice.row.id),
             default=None,
         )
-        return TaskView(custody, describe_custody(custody, self._bundle), latest)
+        return TaskView(custody, describe_custody(custody, self._bundle), since, latest, fee)
 
-    def _list_fees(self, request: RequestWithFeesRow) -> Iterator[FeeView]:
+    def _list_fees(self, request: RequestWithFeesRow, custodies: Sequence[CaseCustody]) -> Iterator[FeeView]:
         """Yield the fees of an application; the payment address is given only while the fee is to be paid."""
+        payable = {custody.fee for custody in custodies}
         rows = fees.list_by_request(self._conn, request.id)
         due = find_fee_deadlines(self._conn, rows)
         for row in rows:
@@ -348,7 +360,9 @@ class _CaseReader:
             late = deadline is not None and deadline.state in ("OVERDUE", "LATE")
             at = None if deadline is None else deadline.due_at
             refunds = tuple(self._list_refunds(row.id))
-            yield FeeView(row, describe_fee_state(row.state), address, at, late, refunds)
+            is_postponed = row.state in _OPEN_FEE_STATES and row.number not in payable
+            state = describe_fee_state(row.state, is_postponed=is_postponed)
+            yield FeeView(row, state, address, at, late, refunds)
 
     def _list_refunds(self, fee: int) -> Iterator[RefundView]:
         for row in fees.list_movements(self._conn, fee):
