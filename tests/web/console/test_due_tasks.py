@@ -6,16 +6,16 @@ import csv
 import io
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from html import unescape
 
 import pytest
 
-from gateway.cases import NamedFee, Notice
+from gateway.cases import AgencyAcknowledgment, NamedFee, Notice, read_money
 from gateway.hub.fees.payment_policy import PaymentPolicy
 from gateway.operations import add_case_waiting, format_moment
 from gateway.store import read_transaction
-from tests.flows.test_fees import KRW, SECRET, Provider, fees_of, pay
+from tests.flows.test_fees import KRW, SECRET, Provider, fees_of, pay, withdraw
 from tests.flows.test_fees import provider as provider  # the payment provider, a fixture
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
@@ -180,3 +180,68 @@ def test_a_question_behind_an_inspection_can_be_answered(story: Story, broker: B
     form = broker.get(link).text
     assert "2026-12-11 17:00" in form
     assert "2026-12-15" not in form
+
+
+@pytest.mark.long
+@BOTH
+def test_a_closed_case_is_open_for_its_party_until_its_fee_is_paid(
+    levied: Story, console: Console, broker: Browser
+) -> None:
+    """Also when it is searched for by its reference; the deadline that passes is told in the list."""
+    decide(levied)
+    number = levied.case().number
+    for query in (
+        "state=open",
+        "state=open&reference=HB2026-000123",
+        "state=open&text=000123",
+        "state=ended",
+    ):
+        assert f"/console/cases/{number}" in broker.get(f"/console/cases?{query}").text, query
+    assert "The deadline has passed" not in broker.get("/console/cases?state=open").text
+    levied.clock.now = DUE["fee"] + timedelta(minutes=1)
+    broker = console.enter("han")
+    assert "The deadline has passed" in broker.get("/console/cases?state=open").text
+    pay_fee(levied)
+    for query, is_listed in {
+        "state=open": False,
+        "state=open&reference=HB2026-000123": False,
+        "": True,
+    }.items():
+        assert (f"/console/cases/{number}" in broker.get(f"/console/cases?{query}").text) is is_listed, query
+
+
+@pytest.mark.long
+def test_each_fee_has_its_own_section_and_deadline_the_next_one_first(levied: Story, broker: Browser) -> None:
+    earlier = DUE["fee"] - timedelta(days=8)
+    levied.hear(
+        "KFDA", Notice("Y2", levied.clock(), "Y01", deadline=earlier, fee=NamedFee(None, None, "PN-2"))
+    )
+    levied.tick(seconds=1)
+    second, first = list_sections(broker.get(f"/console/cases/{levied.case().number}").text)
+    assert "2026-12-16 17:00" in second
+    assert "payment notice PN-2: paid to the agency itself" in second
+    assert "Pay the fee<" not in second
+    assert "2026-12-24 17:00" in first
+    assert "<strong>30000 KRW</strong>" in first
+    assert "Pay the fee<" in first
+    lines = list_lines(broker.get("/console/cases").text)[:2]
+    assert lines == [f"{PAY} Deadline: 2026-12-{day} 17:00 KST" for day in (16, 24)]
+
+
+@pytest.mark.long
+def test_a_fee_that_waits_for_the_answer_of_its_agency_is_not_asked_for(
+    levied: Story, broker: Browser
+) -> None:
+    """It can be paid only if the application is not cancelled."""
+    levied.say("KFDA", AgencyAcknowledgment("heard"))
+    withdraw(levied)
+    levied.tick(seconds=1)
+    levied.hear("KFDA", Notice("Y2", levied.clock(), "Y01", fee=NamedFee(read_money("777", "KRW"))))
+    levied.tick(seconds=1)
+    page = broker.get(f"/console/cases/{levied.case().number}").text
+    (section,) = list_sections(page)
+    assert "30000 KRW" in section
+    assert "777" not in section
+    assert "The agency is asked whether it cancels" in page
+    assert page.count("Due if the application is not cancelled") == 1
+    assert f"{KFDA}: whether it cancels the application" in unescape(page)
