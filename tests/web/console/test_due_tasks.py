@@ -219,7 +219,7 @@ def test_each_fee_has_its_own_section_and_deadline_the_next_one_first(levied: St
     levied.tick(seconds=1)
     second, first = list_sections(broker.get(f"/console/cases/{levied.case().number}").text)
     assert "2026-12-16 17:00" in second
-    assert "payment notice PN-2: paid to the agency itself" in second
+    assert "Fee: paid to the agency itself, payment notice PN-2" in second
     assert "Pay the fee<" not in second
     assert "2026-12-24 17:00" in first
     assert "<strong>30000 KRW</strong>" in first
