@@ -102,7 +102,7 @@ def describe_request_waiting(
     reasons = []
     is_asked = any(custody.task is CustodyTask.CANCEL for custody in custodies)
     for custody in custodies:
-        # The delivery of the question follows that of the application, and is told with it.
+        # The question is delivered behind the application: the reason names the delivery that is first.
         if is_asked and custody.task in (CustodyTask.FORWARD, CustodyTask.REACH):
             continue
         event = _EVENT_BY_TASK.get(custody.task)

@@ -70,8 +70,8 @@ def decide(story: Story) -> None:
 LATER = pytest.mark.parametrize(
     ("happen", "sentences", "reasons"),
     [
-        (ask, [ANSWER], [f"an answer to its question by {format_moment(DUE['question'])} (the certificate"]),
-        (inspect, [f"{KFDA}: inspection"], [f"an inspection by {format_moment(DUE['inspection'])}"]),
+        (ask, [ANSWER], ["an answer to its question by {question} (the certificate"]),
+        (inspect, [f"{KFDA}: inspection"], ["an inspection by {inspection}"]),
         (decide, [], []),
     ],
     ids=["question", "inspection", "decision"],
@@ -150,8 +150,10 @@ def test_operators_and_officers_see_each_task(
     reasons: list[str],
 ) -> None:
     happen(levied)
-    fee = f"KFDA: a fee by {format_moment(DUE['fee'])}"
-    assert read_waiting(levied).startswith(", and ".join((fee, *reasons)))
+    # The time zone in which operators read times is that of the process.
+    times = {name: format_moment(due) for name, due in DUE.items()}
+    waiting = ", and ".join(("KFDA: a fee by {fee}", *reasons))
+    assert read_waiting(levied).startswith(waiting.format(**times))
     console.add_account("kim", ("agency", "KFDA"), "officer")
     officer = console.sign_in("kim")
     place = f"/console/applications/{levied.request('KFDA').number}"
