@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -26,6 +27,7 @@ from gateway.cases import (
     list_task_periods,
 )
 from gateway.errors import GatewayError
+from gateway.evidence import list_subject_leaves, read_leaf_data
 from gateway.state_machines import CASE, FEE, REQUEST
 from gateway.store import (
     CaseRow,
@@ -35,7 +37,6 @@ from gateway.store import (
     agency_requests,
     deadlines,
     fees,
-    notices,
     transitions,
 )
 
@@ -139,18 +140,30 @@ def _find_payable_times(
 ) -> dict[str, datetime | None]:
     """Return from when on each fee of a request (row id) was payable, by its number; None if it is not yet.
 
-    A fee whose notice came while the agency was asked whether it cancels is payable after the answer.
+    A fee that was levied while the agency was asked whether it cancels is payable after the answer. Times
+    are those at which the hub learnt of something, and not those at which an agency issued a notice.
     """
-    asked_spans = list_asked_spans(steps)
-    if not asked_spans:
-        return {fee.number: fee.levied_at for fee in levied_fees}
-    receipts = {row.number: row.received_at for row in notices.list_by_request(conn, request)}
-    times: dict[str, datetime | None] = {}
+    if not levied_fees:
+        return {}
+    asked_spans, levy_times = list_asked_spans(steps), _find_levy_times(conn, request)
+    payable_times: dict[str, datetime | None] = {}
     for fee in levied_fees:
-        received_at = receipts.get(fee.notice or "", fee.levied_at)
-        span = next((span for span in asked_spans if span.covers(received_at)), None)
-        times[fee.number] = fee.levied_at if span is None else span.end
-    return times
+        levied_at = levy_times.get(fee.number, fee.levied_at)
+        span = next((span for span in asked_spans if span.covers(levied_at)), None)
+        payable_times[fee.number] = levied_at if span is None else span.end
+    return payable_times
+
+
+def _find_levy_times(conn: Connection, request: int) -> dict[str, datetime]:
+    """Return when the hub recorded each fee of a request (row id), by its number, as the evidence has it."""
+    levy_times: dict[str, datetime] = {}
+    for leaf in list_subject_leaves(conn, "request", request):
+        if leaf.kind != "fee":
+            continue
+        # A leaf that was changed states no time: `gateway evidence check` tells of it.
+        with suppress(GatewayError):
+            levy_times.setdefault(str(read_leaf_data(leaf).get("fee")), leaf.at)
+    return levy_times
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Select,
     bindparam,
     exists,
+    literal,
     or_,
     select,
     text,
@@ -230,16 +231,19 @@ def _build_id_query(states: Sequence[str], names: Sequence[str], *, or_owes_fee:
     case of which the party is both declarant and applicant is found twice, and returned once. The cases
     that owe a fee (`or_owes_fee`) are read from the open fees of all parties.
     """
-    conditions = [cases.c.state == state for state in states]
-    conditions += [cases.c.id.in_(_OWING_CASES)] if or_owes_fee else []
+    ordered_conditions: list[tuple[ColumnElement[bool], ColumnElement[int]]] = [
+        (cases.c.state == state, cases.c.id) for state in states
+    ]
+    # The sum keeps the planner from reading all cases in the order of the key.
+    ordered_conditions += [(cases.c.id.in_(_OWING_CASES), cases.c.id + literal(0))] if or_owes_fee else []
     parts = [
         select(cases.c.id)
         .where(column == bindparam("party"), condition, *_list_conditions(names))
-        .order_by(cases.c.id.desc())
+        .order_by(order.desc())
         .limit(bindparam("limit"))
         .subquery()
         for column in _PARTIES
-        for condition in conditions
+        for condition, order in ordered_conditions
     ]
     ids = union(*(select(part.c.id) for part in parts)).subquery()
     return select(ids.c.id).order_by(ids.c.id.desc()).limit(bindparam("limit"))

@@ -113,3 +113,38 @@ def test_an_inspection_is_due_since_it_was_ordered(story: Story, provider: Provi
     fee = levy(story, "F1", None)
     story.hear(AGENCY, asked(story, AGENCY, "E3", status="E03", deadline=story.clock() + timedelta(days=2)))
     assert list_tasks(story) == [("pay", "F1", fee), ("inspect", None, ordered)]
+
+
+@pytest.mark.long
+def test_a_fee_that_ended_before_it_was_levied_takes_nobodys_time(story: Story, provider: Provider) -> None:
+    """An agency confirms a fee that the hub never heard of, in a notice issued hours ago."""
+    story.submit()
+    story.tick()
+    story.clock.now = seoul("2026-11-23T17:00")
+    before = custody(story, AGENCY)
+    at = story.clock() - timedelta(hours=7)
+    story.hear(AGENCY, Notice("E", at, "Y08", fee=NamedFee(None, None, "unknown")))
+    after = custody(story, AGENCY)
+    assert (after["tasks"], after["working_seconds"]) == (before["tasks"], before["working_seconds"])
+
+
+@pytest.mark.long
+def test_a_fee_that_is_due_again_while_its_agency_is_asked_waits(story: Story, provider: Provider) -> None:
+    """A late notice shows that another fee had ended: the former one is due under a new number."""
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick()
+    story.tick(minutes=10)
+    issued = story.clock() - timedelta(minutes=9)
+
+    def hear(minutes: int, code: str, fee: NamedFee | None) -> None:
+        story.hear(AGENCY, Notice(f"N{minutes}", issued + timedelta(minutes=minutes), code, fee=fee))
+        story.tick(seconds=1)
+
+    hear(0, "Y01", NamedFee(KRW, None, "F1"))
+    hear(3, "Y04", None)
+    ask_to_cancel(story)
+    assert [task for task, _, _ in list_tasks(story)] == ["cancel"]
+    hear(1, "Y01", NamedFee(KRW, None, "F2"))
+    assert any(fee.state == "LEVIED" for fee in fees_of(story, AGENCY))
+    assert [task for task, _, _ in list_tasks(story)] == ["cancel"]

@@ -475,6 +475,13 @@ QUESTIONS = {
         "deadlines",
         "ix_deadlines_",
     ),
+    "cases of a party that are open or owe a fee": (
+        lambda conn: case_searches.search_party_cases(
+            conn, PartyCaseFilter("broker", ("OPENED",), or_owes_fee=True)
+        ),
+        "fees",
+        "ix_fees_due",
+    ),
     "open fees of some requests": (
         lambda conn: fees.list_open(conn, [1, 2]),
         "fees",
