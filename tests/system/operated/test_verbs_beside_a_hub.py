@@ -15,6 +15,7 @@ from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.forked_verbs import run_verb
 from tests.kit.stores import mark_store
 from tests.kit.town import Town
+from tests.kit.waiting import until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
@@ -61,6 +62,8 @@ def ask(town: Town, *words: str) -> dict[str, Any]:
 def test_nothing_false_is_said_of_a_hub_at_work(town: Town, rounds: int) -> None:
     with town.hub():
         town.deliver(town.submission())
+        # The hub seals evidence from time to time: before the first head nothing can be checked.
+        until(lambda: ask(town, "evidence", "check")["leaves"])
         alone = ask(town, "check")
         with file_without_end(town) as filed:
             for _ in range(rounds):
