@@ -64,6 +64,9 @@ from .delivery_report import list_transition_lines as list_transition_lines
 from .delivery_report import load_destinations as load_destinations
 from .delivery_report import read_delivery_report as read_delivery_report
 from .delivery_report import search_destinations as search_destinations
+from .lane_reports import LaneFault as LaneFault
+from .lane_reports import find_lane_fault as find_lane_fault
+from .lane_reports import list_lane_reports as list_lane_reports
 from .mapping_activation import CheckedFolder as CheckedFolder
 from .mapping_activation import activate_folder as activate_folder
 from .mapping_activation import check_compared_mappings as check_compared_mappings
@@ -129,7 +132,6 @@ from .overruled_findings import find_overruled_notices as find_overruled_notices
 from .overruled_findings import find_unclear_orders as find_unclear_orders
 from .overview_report import EndingReport as EndingReport
 from .overview_report import count_hourly_traffic as count_hourly_traffic
-from .overview_report import list_lane_reports as list_lane_reports
 from .overview_report import read_endings as read_endings
 from .overview_report import read_overview as read_overview
 from .partner_findings import UnfitContract as UnfitContract
@@ -145,6 +147,8 @@ from .partner_findings import find_stamping_problem as find_stamping_problem
 from .partner_findings import find_stuck_deliveries as find_stuck_deliveries
 from .partner_findings import find_tariff_warnings as find_tariff_warnings
 from .partner_findings import find_unfit_contracts as find_unfit_contracts
+from .partner_status import AgencyStatus as AgencyStatus
+from .partner_status import read_agency_status as read_agency_status
 from .pending_acts import Operator as Operator
 from .pending_acts import OperatorDesk as OperatorDesk
 from .pending_acts import draft_agreement as draft_agreement
@@ -174,12 +178,8 @@ from .row_comparison import state_register_once as state_register_once
 from .stored_overrides import apply_stored_overrides as apply_stored_overrides
 from .unread_records import find_unread_agreements as find_unread_agreements
 from .unread_records import find_unread_certificates as find_unread_certificates
-from .waiting_reasons import AwayPartner as AwayPartner
-from .waiting_reasons import DisturbedAgency as DisturbedAgency
 from .waiting_reasons import add_case_waiting as add_case_waiting
 from .waiting_reasons import add_delivery_waiting as add_delivery_waiting
 from .waiting_reasons import add_message_waiting as add_message_waiting
 from .waiting_reasons import describe_delivery_waiting as describe_delivery_waiting
-from .waiting_reasons import list_away_agencies as list_away_agencies
-from .waiting_reasons import list_disturbed_agencies as list_disturbed_agencies
 from .waiting_reasons import list_lane_holds as list_lane_holds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.hub import Hub, list_own_periods
 from gateway.monitor import list_expiry_warnings
 from gateway.operations.check_findings import Finding, Findings
-from gateway.operations.delivery_report import load_destinations
+from gateway.operations.lane_reports import LaneReport, list_lane_reports
 from gateway.operations.operator_acts import list_console_switches
 from gateway.operations.partner_findings import (
     collect_trust_remarks,
@@ -28,14 +28,11 @@ from gateway.operations.partner_findings import (
     find_stuck_deliveries,
 )
 from gateway.operations.unread_records import find_unread_agreements, find_unread_certificates
-from gateway.operations.waiting_reasons import get_partner_party, list_lane_holds, list_recent_refusals
+from gateway.operations.waiting_reasons import list_lane_holds
 from gateway.store import (
-    LaneSummaryRow,
     ListFilter,
     RefusalRow,
-    deliveries,
     get_database_state,
-    lanes,
     list_searches,
     operator_acts,
     read_transaction,
@@ -44,28 +41,7 @@ from gateway.store import (
     time_stamps,
 )
 
-_LOCAL_LANE: Final = "local"
 _MAX_REFUSALS: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class LaneReport:
-    """A lane: its partner, how many deliveries are in each state, and the state of the lane itself."""
-
-    name: str
-    partner: str
-    queued: int
-    active: int
-    awaiting: int
-    held: int
-    failed: int
-    #: When the delivery was queued that has waited for the longest time.
-    oldest: datetime | None
-    last_good: datetime | None
-    #: ``held``, ``failing``, ``refused`` (its messages), ``waiting``, or ``good``.
-    state: str
-    problem: str | None
-    hold: LaneSummaryRow | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,61 +100,11 @@ def read_overview(hub: Hub, settings: Settings, unready: GatewayError | None) ->
             unready,
             tuple(findings.problems),
             tuple(findings.warnings),
-            list_lane_reports(conn, settings, now),
+            list_lane_reports(conn, settings),
             refusal_counts.list_refusals(conn)[:_MAX_REFUSALS],
             list_searches.search_parties(conn, ListFilter(states=("SUSPENDED",))).rows,
             operator_acts.count_pending(conn),
         )
-
-
-def list_lane_reports(conn: Connection, settings: Settings, now: datetime) -> tuple[LaneReport, ...]:
-    """Return every lane: held ones first, then failing, refused, waiting and good ones."""
-    lane_rows = lanes.summarize_lanes(conn)
-    last_delivered = state_counts.list_last_delivered(conn)
-    problem_by_lane = {row.lane: row.problem for row in deliveries.summarize_failed(conn)}
-    partners = load_destinations(conn, settings)
-    refusal_by_party = list_recent_refusals(conn, now)
-    oldest_deliveries = {
-        row.oldest: deliveries.find_by_id(conn, row.oldest) for row in lane_rows if row.oldest
-    }
-    reports = []
-    for row in lane_rows:
-        destination_code = row.name.partition(":")[2] or row.name
-        partner = partners.get(destination_code)
-        oldest_delivery = oldest_deliveries.get(row.oldest) if row.oldest else None
-        refusal = refusal_by_party.get(get_partner_party(settings, destination_code))
-        lane_state = _classify_lane(row)
-        if refusal is not None and lane_state in ("waiting", "good"):
-            lane_state = "refused"
-        reports.append(
-            LaneReport(
-                row.name,
-                partner.name if partner else destination_code,
-                *(row.queued, row.active, row.awaiting_receipt, row.held, row.failed),
-                oldest=oldest_delivery.created_at if oldest_delivery is not None else None,
-                last_good=last_delivered.get(row.name),
-                state=lane_state,
-                problem=problem_by_lane.get(row.name) or (None if refusal is None else refusal.problem),
-                hold=row if row.held_at is not None else None,
-            )
-        )
-    return tuple(
-        sorted(
-            reports,
-            key=lambda report: (_STATE_ORDER.index(report.state), report.name == _LOCAL_LANE, report.name),
-        )
-    )
-
-
-_STATE_ORDER: Final = ("held", "failing", "refused", "waiting", "good")
-
-
-def _classify_lane(lane_row: LaneSummaryRow) -> str:
-    if lane_row.held_at is not None:
-        return "held"
-    if lane_row.failed:
-        return "failing"
-    return "waiting" if lane_row.queued or lane_row.held else "good"
 
 
 def read_endings(hub: Hub, settings: Settings) -> EndingReport:

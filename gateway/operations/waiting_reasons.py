@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from gateway.agreements import FILING_FUNCTIONS
 from gateway.cases import DEMAND_TASKS, DEMANDED_STATES, CaseCustody, CustodyTask, find_hold_task
-from gateway.config import Settings
 from gateway.errors import CALL_UNFIT, REFUSED_FOR_GOOD
 from gateway.notice_order import order_notice
 from gateway.operations.case_custody import load_request_custodies, read_open_demands
-from gateway.operations.delivery_report import CUSTOMS, load_destinations
 from gateway.operations.plain_values import format_moment
 from gateway.store import (
     LaneRow,
     NoticeRow,
-    RefusalRow,
     RequestWithFeesRow,
     cases,
-    deliveries,
     lanes,
     list_searches,
     message_sequences,
-    refusal_counts,
 )
 
 _ENDED_STATES: Final = ("DELIVERED", "CANCELLED")
@@ -131,7 +125,7 @@ def _describe_sending(
             return f"a WSDL that takes its application ({CALL_UNFIT.id}){delivery_text}"
         if sending and sending["problem"] == REFUSED_FOR_GOOD.id:
             return f"it refused the call{delivery_text}"
-        return f"could not be reached{delivery_text}"
+        return f"it has not taken its application{delivery_text}"
     if sending is not None:
         return f"delivery {sending['id']}, {describe_delivery_waiting(sending, now)}"
     return "decision"
@@ -332,74 +326,3 @@ def add_message_waiting(conn: Connection, message_rows: Sequence[dict[str, Any]]
 def _list_task_keys(message: Mapping[str, Any]) -> tuple[str, str]:
     """Return the keys of the task that admits a message, and of the delivery that forwards it."""
     return f"admit:{message['id']}", f"onward:{message['id']}"
-
-
-#: A refusal that is older says nothing about the present state.
-_RECENT_REFUSAL_TIME: Final = timedelta(minutes=15)
-#: One attempt may fail by chance.
-_MIN_FAILING_TIME: Final = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class AwayPartner:
-    """An agency that is away: its name for people, and the time since which its calls wait."""
-
-    name: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class DisturbedAgency:
-    """An agency with which calls were refused lately: its name for people, the time of the last refusal."""
-
-    name: str
-    last: datetime
-
-
-def list_away_agencies(conn: Connection, settings: Settings, now: datetime) -> list[AwayPartner]:
-    """Return the agencies of the settings whose lane is held, or of which a call fails, by name.
-
-    `away_since` is the time of the hold, or the time at which the oldest waiting call was tried first. A call
-    that was tried first less than `_MIN_FAILING_TIME` ago does not count.
-    """
-    partners = load_destinations(conn, settings)
-    away_agencies = []
-    for row in lanes.find_lanes(conn, tuple(settings.agency)).values():
-        failing_since = lanes.find_waiting_since(conn, row.name) if row.held_at is None else None
-        if failing_since is not None and failing_since > now - _MIN_FAILING_TIME:
-            failing_since = None
-        away_since = row.held_at or failing_since
-        if away_since is not None:
-            away_agencies.append(AwayPartner(partners[row.name].name, away_since))
-    return sorted(away_agencies, key=lambda partner: partner.name)
-
-
-def get_partner_party(settings: Settings, destination: str) -> str:
-    """Return the party that is called at a destination: of an agency or customs as the settings say."""
-    partner_settings = settings.customs if destination == CUSTOMS else settings.agency.get(destination)
-    return (partner_settings.party if partner_settings is not None else None) or destination
-
-
-def list_recent_refusals(conn: Connection, now: datetime) -> dict[str, RefusalRow]:
-    """Return the last refusal of each registered party of which a message was refused lately."""
-    refusal_rows = refusal_counts.list_refusals(conn, since=now - _RECENT_REFUSAL_TIME)
-    return {row.sender: row for row in reversed(refusal_rows) if row.sender}
-
-
-def list_disturbed_agencies(conn: Connection, settings: Settings, now: datetime) -> list[DisturbedAgency]:
-    """Return the agencies of which calls were refused lately, by us or by them for good, by name."""
-    partners, refusals_by_party = load_destinations(conn, settings), list_recent_refusals(conn, now)
-    last_refusals = {
-        agency_code: refusals_by_party[party].last_at
-        for agency_code in settings.agency
-        if (party := get_partner_party(settings, agency_code)) in refusals_by_party
-    }
-    for row in deliveries.summarize_failed(conn):
-        failed_delivery = deliveries.find_by_id(conn, row.newest) if row.lane in settings.agency else None
-        failed_at = None if failed_delivery is None else failed_delivery.finished_at
-        if failed_at is not None and failed_at >= now - _RECENT_REFUSAL_TIME:
-            last_refusals[row.lane] = max(failed_at, last_refusals.get(row.lane, failed_at))
-    disturbed_agencies = [
-        DisturbedAgency(partners[agency_code].name, at) for agency_code, at in last_refusals.items()
-    ]
-    return sorted(disturbed_agencies, key=lambda agency: agency.name)

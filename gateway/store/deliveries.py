@@ -84,6 +84,8 @@ _awaiting = "state = 'AWAITING_RECEIPT'"
 
 _is_delivered = "state = 'DELIVERED'"
 
+_failed = "state = 'FAILED'"
+
 _stopped = "state = 'HELD' OR state = 'FAILED' OR state = 'CANCELLED'"
 
 deliveries = Table(
@@ -121,6 +123,7 @@ deliveries = Table(
     PartialIndex("ix_deliveries_leased", "lane", "lease_until", where=_leased),
     PartialIndex("ix_deliveries_awaiting", "due_at", where=_awaiting),
     PartialIndex("ix_deliveries_stopped", "state", "id", where=_stopped),
+    PartialIndex("ix_deliveries_failed", "lane", "finished_at", where=_failed),
     # The last good delivery of a lane, and how many there were in an hour.
     PartialIndex("ix_deliveries_done", "lane", "finished_at", where=_is_delivered),
     make_partial_index("ix_deliveries_wire_id", "wire_id"),
@@ -391,18 +394,20 @@ def count_queued(conn: Connection, lane: str, limit: int) -> int:
 
 
 class FailedDeliveriesRow(Protocol):
-    """The FAILED deliveries of a lane and problem: their number, and the newest."""
+    """The FAILED deliveries of a lane and problem: their number, the newest, and when the last one failed."""
 
     lane: str
     problem: str | None
     number: int
     newest: int
+    last_at: datetime
 
 
 def summarize_failed(conn: Connection) -> Sequence[FailedDeliveriesRow]:
-    """Return, for each lane and problem, how many deliveries are FAILED (`number`) and the `newest`."""
+    """Return the summary of the deliveries that are FAILED, for each lane and problem."""
     d = deliveries.c
-    query = select(d.lane, d.problem, func.count().label("number"), func.max(d.id).label("newest"))
+    counts = func.count().label("number"), func.max(d.id).label("newest")
+    query = select(d.lane, d.problem, *counts, func.max(d.finished_at).label("last_at"))
     failed = query.where(build_state_condition(deliveries, "FAILED")).group_by(d.lane, d.problem)
     return conn.execute(failed.order_by(d.lane, d.problem)).all()
 

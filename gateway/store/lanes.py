@@ -35,7 +35,7 @@ from sqlalchemy import (
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.state_machines import DELIVERY
 from gateway.store import transitions
-from gateway.store.deliveries import LaneRow, deliveries, delivery_attempts, ensure_lanes, lanes
+from gateway.store.deliveries import LaneRow, deliveries, ensure_lanes, lanes
 from gateway.store.prepared_statements import build_choice_condition, build_state_condition
 from gateway.store.table_types import Instant
 from gateway.store.transitions import StateEvent
@@ -150,33 +150,6 @@ def find_lanes(conn: Connection, names: Sequence[str]) -> dict[str, LaneRow]:
     """Return the lanes of these names that exist."""
     rows = conn.execute(select(lanes).where(lanes.c.name.in_(names)))
     return {row.name: row for row in rows}
-
-
-def find_waiting_since(conn: Connection, name: str) -> datetime | None:
-    """Return when the first attempt was made at the deliveries of a lane of which an attempt has failed.
-
-    They wait for the next attempt, or it is under way.
-    """
-    # Each state for itself: each has its own index. The attempt that is under way is counted already.
-    first_attempt_times = (
-        conn.execute(_build_first_attempt(name, state, min_tries)).scalar_one_or_none()
-        for state, min_tries in (("QUEUED", 1), ("ACTIVE", 2))
-    )
-    return min((at for at in first_attempt_times if at is not None), default=None)
-
-
-def _build_first_attempt(name: str, state: str, min_tries: int) -> Select[Any]:
-    """Return the query of the time of the first attempt at deliveries of a lane in `state`.
-
-    Only the 20 deliveries with at least `min_tries` tries that were due first are searched.
-    """
-    d = deliveries.c
-    tried_deliveries = select(d.id).where(
-        d.lane == name, build_state_condition(deliveries, state), d.tries >= min_tries
-    )
-    oldest = tried_deliveries.order_by(d.due_at).limit(20).subquery()
-    first = select(func.min(delivery_attempts.c.started_at))
-    return first.where(delivery_attempts.c.delivery.in_(select(oldest.c.id)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Final, Protocol
 
-from sqlalchemy import BigInteger, Column, Connection, Table, func, select, update
+from sqlalchemy import BigInteger, Column, Connection, Table, func, literal, select, update
 
 from gateway.store.daily_statistics import DailyCount, add_counts
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -31,6 +31,7 @@ refusals = Table(
     make_required_column("first_at", Instant),
     make_required_column("last_at", Instant),
     make_required_column("last_sentence"),
+    Column("signed_at", Instant),  # the last that the sender had signed; NULL: it is only named as the sender
 )
 
 
@@ -43,6 +44,7 @@ class RefusalRow(Protocol):
     first_at: datetime
     last_at: datetime
     last_sentence: str
+    signed_at: datetime | None
 
 
 _INSERT: Final = InsertIfAbsent(refusals, ("sender", "problem"))
@@ -52,7 +54,8 @@ _INSERT: Final = InsertIfAbsent(refusals, ("sender", "problem"))
 class RefusalCount:
     """The number of messages of a sender refused for a problem, the first and last time, the last reason.
 
-    `sender` is the name of a registered party, or empty.
+    `sender` is the name of a registered party, or empty. `signed_at` is the time of the last one that this
+    party had signed; without a signature, anyone may name it as the sender.
     """
 
     sender: str
@@ -61,6 +64,7 @@ class RefusalCount:
     first_at: datetime
     last_at: datetime
     last_sentence: str
+    signed_at: datetime | None = None
 
 
 def add_refusals(conn: Connection, counted: Iterable[RefusalCount], zone: tzinfo = UTC) -> None:
@@ -76,6 +80,7 @@ def add_refusals(conn: Connection, counted: Iterable[RefusalCount], zone: tzinfo
                 number=refusals.c.number + count.number,
                 last_at=count.last_at,
                 last_sentence=count.last_sentence,
+                signed_at=func.coalesce(literal(count.signed_at, Instant()), refusals.c.signed_at),
             )
         )
         day = count.last_at.astimezone(zone).date()
@@ -89,16 +94,16 @@ def list_refusals(
     *,
     sender: str | None = None,
     problem: str | None = None,
-    since: datetime | None = None,
+    signed_since: datetime | None = None,
 ) -> Sequence[RefusalRow]:
-    """Return the counts, the latest first: of a sender, of a problem, with a refusal since a time."""
+    """Return the counts, the latest first: of a sender, of a problem, with a signed one since a time."""
     query = select(refusals).order_by(refusals.c.last_at.desc(), refusals.c.sender, refusals.c.problem)
     if sender is not None:
         query = query.where(refusals.c.sender == sender)
     if problem is not None:
         query = query.where(refusals.c.problem == problem)
-    if since is not None:
-        query = query.where(refusals.c.last_at >= since)
+    if signed_since is not None:
+        query = query.where(refusals.c.signed_at >= signed_since)
     return conn.execute(query).all()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from functools import partial
 from typing import Any, Final
 
 from lxml import etree
@@ -332,7 +333,7 @@ def build_soap_security(
         find_address=find_address,
         limits=hub.limits,
         admit_client=admit_connection,
-        tell_refusal=hub.tally.count_refusal,
+        tell_refusal=partial(hub.tally.count_refusal, is_signed=True),
     )
 
 

@@ -44,9 +44,11 @@ from gateway.errors import MISUSE, PROBLEMS, GatewayError
 from gateway.operations import (
     CUSTOMS,
     DatabaseChange,
+    LaneFault,
     add_delivery_waiting,
     describe_delivery_waiting,
     describe_destination,
+    find_lane_fault,
     format_count,
     format_moment,
     format_value,
@@ -259,7 +261,7 @@ def _require_existing_name(kind: str, name: str, existing_names: Iterable[str]) 
 
 _LANE_COLUMNS = (
     *("name", "queued", "active", "awaiting_receipt", "held", "failed"),
-    *("held_at", "held_by", "hold_reason"),
+    *("failing_since", "last_problem", "held_at", "held_by", "hold_reason"),
 )
 
 
@@ -359,10 +361,20 @@ def _format_json_time(moment: datetime | None) -> str | None:
 
 @home_verb("queue lanes")
 def list_lanes(arguments: Arguments) -> None:
-    """Print the lanes with the number of deliveries in each state, and how they are held."""
+    """Print the lanes with the number of deliveries in each state, why attempts fail, and who holds them."""
     with read_database(arguments) as conn:
-        rows = [read_columns(row) for row in lanes.summarize_lanes(conn)]
+        rows = [
+            read_columns(row) | _describe_fault(find_lane_fault(conn, row.name))
+            for row in lanes.summarize_lanes(conn)
+        ]
     print_table(rows, as_json=arguments.json, columns=_LANE_COLUMNS)
+
+
+def _describe_fault(fault: LaneFault | None) -> dict[str, Any]:
+    """Return the columns that say why the attempts of a lane fail, and since when; None if they do not."""
+    if fault is None:
+        return {"failing_since": None, "last_problem": None}
+    return {"failing_since": fault.since, "last_problem": fault.problem}
 
 
 @changing_verb("delivery compose")

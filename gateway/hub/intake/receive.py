@@ -86,10 +86,13 @@ def receive_parcel(
     for _ in range(_ATTEMPTS):
         register = hub.get_snapshot()
         context = hub.make_protocol_context(register)
+        signer_party: str | None = None
         try:
             opened = open_message(protocol, parcel, context)
             check_message_connection(hub, opened, context, register)
-            _report_signer(report_signer_party, opened, context)
+            signer_party = _find_signer_party(opened, context)
+            if signer_party is not None and report_signer_party is not None:
+                report_signer_party(signer_party)
             return _dispatch_unit(
                 ReceivedMessage(hub, protocol, opened, context, register, _recall_admission(hub, opened))
             )
@@ -100,7 +103,7 @@ def receive_parcel(
             # time.
             clear_frames(problem.__traceback__)
             if hub.register.is_snapshot_current(register):
-                return reject_parcel(hub, protocol, problem, parcel, context)
+                return reject_parcel(hub, protocol, problem, parcel, context, signer_party)
             hub.refresh_snapshot()
     return reject_parcel(
         hub, protocol, GatewayError(OUR_MISTAKE, "the register changes too fast"), parcel, context
@@ -115,23 +118,27 @@ def _recall_admission(hub: Hub, opened: OpenedMessage) -> Mapping[str, Any] | No
     return verdict.admission_evidence if verdict is not None else None
 
 
-def _report_signer(
-    report_signer_party: Callable[[str], None] | None, opened: OpenedMessage, context: ProtocolContext
-) -> None:
-    """Call `report_signer_party` with the party of the signer's certificate, if the party is known."""
-    if report_signer_party is None or opened.verified_signature is None:
-        return
-    party = context.find_certificate_party(opened.verified_signature.certificate.sha256)
-    if party is not None:
-        report_signer_party(party)
+def _find_signer_party(opened: OpenedMessage, context: ProtocolContext) -> str | None:
+    """Return the party that has signed an opened message, if the message is signed and the party is known."""
+    if opened.verified_signature is None:
+        return None
+    return context.find_certificate_party(opened.verified_signature.certificate.sha256)
 
 
 def reject_parcel(
-    hub: Hub, protocol: ProtocolCore, problem: GatewayError, parcel: Parcel, context: ProtocolContext
+    hub: Hub,
+    protocol: ProtocolCore,
+    problem: GatewayError,
+    parcel: Parcel,
+    context: ProtocolContext,
+    signer_party: str | None = None,
 ) -> HttpResponse:
-    """Answer a rejected parcel on its connection, or by a POST where the P-Mode says so."""
+    """Answer a rejected parcel on its connection, or by a POST where the P-Mode says so.
+
+    `signer_party` is the party that has signed the parcel, if this is verified.
+    """
     refusal = protocol.reject_parcel(problem, parcel, context)
-    _count_refused_parcel(hub, refusal.sender, problem, context)
+    _count_refused_parcel(hub, refusal.sender, problem, context, signer_party)
     answer = HttpResponse(refusal.http_status, *_read_parcel_content(refusal.parcel))
     endpoint = refusal.pmode.reply_endpoint if refusal.pmode else None
     if refusal.error_signal is None or endpoint is None or refusal.is_synchronous:
@@ -146,7 +153,11 @@ def reject_parcel(
 
 
 def _count_refused_parcel(
-    hub: Hub, sender: Party | None, problem: GatewayError, context: ProtocolContext
+    hub: Hub,
+    sender: Party | None,
+    problem: GatewayError,
+    context: ProtocolContext,
+    signer_party: str | None,
 ) -> None:
     """Count a refusal for the party that the message names; report to the operator if it is not active."""
     name = _find_named_sender(sender, context)
@@ -155,7 +166,7 @@ def _count_refused_parcel(
         for name, status in {closed_out[party_id] for party_id in sender.ids if party_id in closed_out}:
             problem = GatewayError(PARTY_UNKNOWN, f"party {name[:80]} is {status.lower()}", problem.location)
             break
-    hub.tally.count_refusal(name, problem)
+    hub.tally.count_refusal(name, problem, is_signed=name is not None and name == signer_party)
 
 
 def _find_named_sender(sender: Party | None, context: ProtocolContext) -> str | None:

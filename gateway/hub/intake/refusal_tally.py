@@ -41,19 +41,23 @@ class RefusalTally:
         self._stored_at: datetime | None = None
         self._guard = threading.Lock()
 
-    def count_refusal(self, sender: str | None, problem: GatewayError) -> None:
-        """Count a refused message; `sender` is a registered party, None for any other sender."""
+    def count_refusal(self, sender: str | None, problem: GatewayError, *, is_signed: bool = False) -> None:
+        """Count a refused message; `sender` is a registered party, None for any other sender.
+
+        `is_signed` says that the signature of this party was verified.
+        """
         now = self._clock()
         outcome = make_attempt_outcome(problem)
         sentence = outcome.sentence or problem.problem.title
         if not problem.problem.ours:  # a problem of ours is logged where it arises
             self._log_refusal(sender, problem, now)
-        count = RefusalCount(sender or "", problem.problem.id, 1, now, now, sentence)
+        signed_at = now if is_signed else None
+        count = RefusalCount(sender or "", problem.problem.id, 1, now, now, sentence, signed_at)
         with self._guard:
             key = (count.sender, count.problem)
             earlier = self._counts.get(key)
             if earlier is not None:
-                count = replace(count, number=earlier.number + 1, first_at=earlier.first_at)
+                count = _merge_counts(earlier, count)
             self._counts[key] = count
             is_due = self._stored_at is None or abs(now - self._stored_at) >= _EVERY
             if is_due:
@@ -97,12 +101,7 @@ class RefusalTally:
         with self._guard:
             for key, count in counts.items():
                 later = self._counts.get(key)
-                merged = (
-                    count
-                    if later is None
-                    else replace(later, number=later.number + count.number, first_at=count.first_at)
-                )
-                self._counts[key] = merged
+                self._counts[key] = count if later is None else _merge_counts(count, later)
 
     def _log_refusal(self, sender: str | None, problem: GatewayError, now: datetime) -> None:
         """Log a refused message as a warning, unless there were too many lines of its sender and problem."""
@@ -117,6 +116,16 @@ class RefusalTally:
                 left_out_text,
                 extra={"partner": sender or _UNKNOWN_SENDER, "problem": problem.problem.id},
             )
+
+
+def _merge_counts(earlier: RefusalCount, later: RefusalCount) -> RefusalCount:
+    """Return the sum of two counts of one sender and problem, with the sentence of the later one."""
+    return replace(
+        later,
+        number=earlier.number + later.number,
+        first_at=earlier.first_at,
+        signed_at=later.signed_at or earlier.signed_at,
+    )
 
 
 def _describe_left_out(left_out_count: int) -> str:

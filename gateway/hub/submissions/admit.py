@@ -534,7 +534,8 @@ def _reject_submission(
         end_lease(conn)
     for problem in {refused_problem.id: refused_problem for refused_problem in rejection.problems}.values():
         detail = f"submission {row.message_id[:80]}: {problem.text}"
-        hub.tally.count_refusal(row.from_party, GatewayError(PROBLEMS[problem.id], detail, problem.pointer))
+        refused = GatewayError(PROBLEMS[problem.id], detail, problem.pointer)
+        hub.tally.count_refusal(row.from_party, refused, is_signed=True)
 
 
 _log = logging.getLogger(__name__)

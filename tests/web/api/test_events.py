@@ -18,6 +18,7 @@ from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import PARTNER_FAULT, UNREACHABLE, GatewayError
 from gateway.hub import queue_webhook_calls
 from gateway.hub.event_feed import advance_event_feed
+from gateway.operations import list_lane_reports
 from gateway.store import deliveries, event_readers, parties, read_transaction, transitions, write_transaction
 from gateway.store.event_readers import event_readers as reader_rows
 from gateway.web.server import STREAM_KEY
@@ -302,6 +303,21 @@ def test_a_call_that_fails_is_made_again_under_the_same_id(hooks: Hooks) -> None
         calls[headers["webhook-id"]] = calls.get(headers["webhook-id"], 0) + 1
     assert sum(calls.values()) == len(calls) + 3
     assert "failing_since" not in hooks.broker.get(f"webhooks/{made['id']}").json
+
+
+def test_the_lane_of_a_webhook_is_not_red_because_of_wrong_calls_of_its_party(hooks: Hooks) -> None:
+    hooks.create()
+    hooks.answers = [GatewayError(UNREACHABLE, "connection refused")] * 9
+    submit_alone(hooks.story)
+    hooks.story.tick()
+    hooks.story.tick()
+    for _ in range(4):
+        assert hooks.broker.post("webhooks", json={"url": 7}).status_code == 400
+    hooks.story.hub.tally.store_counts()
+    with read_transaction(hooks.story.hub.engine) as conn:
+        lanes = {lane.name: lane for lane in list_lane_reports(conn, Settings())}
+    assert (lanes["webhook:broker1"].state, lanes["webhook:broker1"].problem) == ("retrying", "GW601")
+    assert {lane.state for name, lane in lanes.items() if name != "webhook:broker1"} <= {"good", "waiting"}
 
 
 @pytest.mark.long

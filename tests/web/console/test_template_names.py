@@ -23,8 +23,8 @@ from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.hub import apply_provider_event
 from gateway.hub.fees.payment_policy import PaymentPolicy
 from gateway.message_model import MessageProperty
+from gateway.operations.partner_status import AwayPartner, DisturbedAgency
 from gateway.operations.replaced_decisions import Replacement
-from gateway.operations.waiting_reasons import AwayPartner, DisturbedAgency
 from gateway.store import (
     CaseRow,
     RefusalCount,
@@ -100,8 +100,8 @@ CLASSES: dict[tuple[str, str], Any] = {
     ("operations/message.html", f"each of {PARTS}.properties"): MessageProperty,
     ("operations/party.html", "each of mandates"): MandateRow,
     ("operations/problem.html", "each of messages"): ProblemMessageRow,
-    ("operations/public_status.html", "each of status.away"): AwayPartner,
-    ("operations/public_status.html", "each of status.disturbed"): DisturbedAgency,
+    ("operations/public_status.html", "each of status.agencies.away"): AwayPartner,
+    ("operations/public_status.html", "each of status.agencies.disturbed"): DisturbedAgency,
 }
 #: Mappings of reports that no page of this test fills: their keys are in no class.
 MAPPINGS = {

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from gateway.accounts import Right
 from gateway.errors import GatewayError
+from gateway.hub import make_webhook_lane
 from gateway.operations import (
     MAX_DELIVERIES,
     ActOrder,
@@ -23,6 +24,7 @@ from gateway.operations import (
     ends_sign_in_ways,
     find_mailbox_filings,
     find_mapping_plan,
+    list_party_destinations,
     read_draft_preview,
     read_plan_effect,
 )
@@ -39,6 +41,7 @@ from gateway.store import (
     parties,
     read_row_number,
     read_transaction,
+    refusal_counts,
 )
 from gateway.web.console.act_reasons import get_operator, get_operator_desk, read_reason
 from gateway.web.console.operations.act_decisions import (
@@ -275,9 +278,20 @@ def show_party(party: str) -> str:
             ids=parties.list_identifiers(conn, party),
             certificates=parties.list_certificates(conn, party),
             mandates=parties.list_mandates_of(conn, party),
-            lanes=list(lanes.find_lanes(conn, (party, f"msh:{party}"))),
+            lanes=list(lanes.find_lanes(conn, _list_lane_names(party))),
+            refusals=refusal_counts.list_refusals(conn, sender=party),
             agreements=list_searches.search_agreements(conn, ListFilter(party=party)).rows,
         )
+
+
+def _list_lane_names(party: str) -> tuple[str, ...]:
+    """Return the lanes of what is sent to a party: messages, events, and calls as an agency or as customs."""
+    return (
+        party,
+        f"msh:{party}",
+        make_webhook_lane(party),
+        *list_party_destinations(services.settings, party),
+    )
 
 
 @pages.get("/agreements")

@@ -330,7 +330,7 @@ def show_delivery(number: int) -> str:
 def show_lane(name: str) -> str:
     """Show a lane, and the deliveries in it."""
     with read_transaction(services.engine) as conn:
-        lane_reports = list_lane_reports(conn, services.settings, services.clock())
+        lane_reports = list_lane_reports(conn, services.settings)
         lane = next((report for report in lane_reports if report.name == name), None)
         if lane is None:
             abort(HTTPStatus.NOT_FOUND)

@@ -106,7 +106,7 @@ def label_lane_state(state: str) -> LaneLabel:
     return {
         "held": LaneLabel("warn", "!", translate("Held by an operator")),
         "failing": LaneLabel("bad", "✗", translate("Has failed deliveries")),
-        "refused": LaneLabel("bad", "✗", translate("Its messages are refused")),
+        "retrying": LaneLabel("warn", "!", translate("Its last attempt failed")),
         "waiting": LaneLabel("idle", "–", translate("Waiting")),
         "good": LaneLabel("good", "✓", translate("In order")),
     }[state]

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
@@ -23,12 +23,10 @@ from gateway.accounts import Right
 from gateway.errors import GatewayError
 from gateway.operations import (
     Act,
-    AwayPartner,
+    AgencyStatus,
     DatabaseChange,
-    DisturbedAgency,
-    list_away_agencies,
-    list_disturbed_agencies,
     open_change,
+    read_agency_status,
 )
 from gateway.store import NewStatusAnnouncement, StatusAnnouncementRow, operator_acts, read_transaction
 from gateway.web.console.page_formats import read_moment, translate
@@ -82,8 +80,7 @@ class _StoredStatus:
     current: Sequence[StatusAnnouncementRow] = ()
     planned: Sequence[StatusAnnouncementRow] = ()
     past: Sequence[StatusAnnouncementRow] = ()
-    away: Sequence[AwayPartner] = ()
-    disturbed: Sequence[DisturbedAgency] = ()
+    agencies: AgencyStatus = field(default_factory=AgencyStatus)
 
 
 def build_status_pages(services: ConsoleServices) -> Blueprint:
@@ -133,8 +130,7 @@ def _read_stored_status(services: ConsoleServices) -> _StoredStatus:
                 current=[announcement for announcement in announcements if announcement.starts_at <= now],
                 planned=[announcement for announcement in announcements if announcement.starts_at > now],
                 past=operator_acts.list_past_announcements(conn, now - _PAST, now),
-                away=list_away_agencies(conn, services.settings, now),
-                disturbed=list_disturbed_agencies(conn, services.settings, now),
+                agencies=read_agency_status(conn, services.settings, now),
             )
     except GatewayError:  # the log and the readiness report it
         return _StoredStatus()

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from gateway.errors import DOCUMENT_INVALID, KEY_UNAVAILABLE, NO_ROOM, REFUSED_FOR_GOOD, GatewayError
+from gateway.errors import (
+    ATTEMPTS_USED_UP,
+    DOCUMENT_INVALID,
+    KEY_UNAVAILABLE,
+    NO_ROOM,
+    REFUSED_FOR_GOOD,
+    GatewayError,
+)
 from gateway.hub import readiness_checks
 from gateway.hub.completion import operator_actions
 from gateway.monitor import health
 from gateway.operations import EndingReport, read_endings
-from gateway.store import read_transaction, write_transaction
+from gateway.store import deliveries, read_transaction, write_transaction
 from gateway.web import hub_readiness
 from gateway.web.console.operations import operations_pages, status_pages
+from tests.flows.craft import reference
 from tests.kit.audited import list_actions
 from tests.kit.console import Browser, Console
+from tests.kit.house import START
 from tests.kit.story import Story, unreachable
 
 AGENCIES = {"agency": {"KPTA": {"endpoint": "https://kpta.example/secret-path"}}}
@@ -209,30 +219,96 @@ def test_an_agency_whose_calls_are_refused_is_not_in_order(
 ) -> None:
     story.submit()
     story.tick()
+    tally = console.services.hub.tally
     for _ in range(160):
-        console.services.hub.tally.count_refusal("KPTA", GatewayError(DOCUMENT_INVALID, "secret words"))
-    console.services.hub.tally.store_counts()
-    lane = operator.get("/console/operations/lanes/KPTA").text
-    assert "Its messages are refused" in lane
-    assert "In order" not in lane
+        tally.count_refusal("KPTA", GatewayError(DOCUMENT_INVALID, "secret words"), is_signed=True)
+    tally.store_counts()
     page = read_status(console)
     assert "The exchange with some agencies is disturbed" in page
     assert "No incident is known" not in page
     assert "KPTA" in page
+    assert "What it sent was refused" in page
+    assert "It refused" not in page
     for secret in ("secret words", DOCUMENT_INVALID.id, "160"):
         assert secret not in page
+    # What it sends says nothing about the way to it: the lane is in order, and the party has the refusals.
+    lane = operator.get("/console/operations/lanes/KPTA").text
+    assert "In order" in lane
+    assert DOCUMENT_INVALID.id not in lane
+    party = operator.get("/console/operations/parties/KPTA").text
+    assert DOCUMENT_INVALID.id in party
+    assert "secret words" in party
     story.clock.forward(minutes=15)
     assert "No incident is known" in read_status(console)
-    assert "In order" in operator.get("/console/operations/lanes/KPTA").text
+
+
+def test_nobody_disturbs_an_agency_by_its_name_alone(story: Story, console: Console) -> None:
+    console.services.hub.tally.count_refusal("KPTA", GatewayError(DOCUMENT_INVALID, "not signed"))
+    console.services.hub.tally.store_counts()
+    assert "No incident is known" in read_status(console)
 
 
 @pytest.mark.long
 def test_an_agency_that_refuses_calls_is_not_in_order(story: Story, console: Console) -> None:
-    story.say("KPTA", *[GatewayError(REFUSED_FOR_GOOD, "no")] * 3)
+    story.say("KPTA", *[GatewayError(REFUSED_FOR_GOOD, "no", theirs="fault Client: no")] * 3)
     story.submit()
     story.tick()
     page = read_status(console)
     assert "The exchange with some agencies is disturbed" in page
+    assert "It refused what was sent to it" in page
+    assert "What it sent" not in page
+    story.clock.forward(minutes=15)
+    assert "No incident is known" in read_status(console)
+
+
+def test_an_agency_is_away_until_a_call_succeeds(story: Story, console: Console) -> None:
+    story.say("KPTA", *[unreachable("no route")] * 4)
+    story.submit()
+    for _ in range(5):
+        story.tick(minutes=2)
+    assert story.delivery(lane="KPTA").problem == ATTEMPTS_USED_UP.id
+    began = START + timedelta(minutes=2)
+    story.clock.forward(hours=20)
+    page = read_status(console)
+    assert "Some agencies are away" in page
+    assert f'KPTA: since <time datetime="{began.astimezone(ZoneInfo("Asia/Seoul")).isoformat()}"' in page
+    # Requeued, it waits again, and nothing has succeeded yet.
+    story.operate(deliveries.requeue_delivery, story.delivery(lane="KPTA").id)
+    assert "Some agencies are away" in read_status(console)
+    story.tick()
+    assert "No incident is known" in read_status(console)
+
+
+def test_an_agency_is_away_no_more_when_another_call_succeeds(story: Story, console: Console) -> None:
+    story.say("KPTA", *[unreachable("no route")] * 4)
+    story.submit()
+    for _ in range(5):
+        story.tick(minutes=2)
+    assert "Some agencies are away" in read_status(console)
+    story.submit(story.submission(reference("B1-2")))
+    story.tick()
+    assert "No incident is known" in read_status(console)
+    assert {row.state for row in story.deliveries(lane="KPTA")} == {"FAILED", "DELIVERED"}
+
+
+def test_an_operator_gives_up_what_an_agency_did_not_take(story: Story, console: Console) -> None:
+    story.say("KPTA", *[unreachable("no route")] * 4)
+    story.submit()
+    for _ in range(5):
+        story.tick(minutes=2)
+    story.operate(deliveries.give_up_delivery, story.delivery(lane="KPTA").id)
+    assert "No incident is known" in read_status(console)
+
+
+def test_a_fault_of_the_hub_is_not_told_as_one_of_the_agency(story: Story, console: Console) -> None:
+    story.say("KPTA", *[GatewayError(KEY_UNAVAILABLE, "the token is away")] * 9)
+    story.submit()
+    story.tick()
+    assert "No incident is known" in read_status(console)
+    story.tick(minutes=1)
+    page = read_status(console)
+    assert "Some agencies are away" not in page
+    assert "The gateway cannot send to it, since" in page
     assert "KPTA" in page
 
 

@@ -1,0 +1,113 @@
+"""The agencies of which the public status page tells that the exchange with them is not in order.
+
+Of each it has the name for people and times: never a reason, a number, or a word of the agency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from gateway.config import Settings
+from gateway.errors import REFUSED_FOR_GOOD
+from gateway.operations.delivery_report import load_destinations
+from gateway.operations.lane_reports import LaneFault, find_lane_fault, get_partner_party
+from gateway.store import deliveries, lanes, refusal_counts
+
+#: A refusal that is older says nothing about the present state.
+_RECENT_REFUSAL_TIME: Final = timedelta(minutes=15)
+#: One attempt may fail by chance.
+_MIN_FAILING_TIME: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class AwayPartner:
+    """An agency that is away: its name for people, and the time since which it takes no call."""
+
+    name: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DisturbedAgency:
+    """An agency with which calls were refused lately, or to which the hub cannot send: its name for people.
+
+    The times are: when the agency last refused a call of the hub for good, when the hub last refused a call
+    that the agency had signed, and since when calls fail because of the hub itself.
+    """
+
+    name: str
+    refused_by_agency_at: datetime | None = None
+    refused_by_hub_at: datetime | None = None
+    unsent_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgencyStatus:
+    """The agencies that are away, and those with a disturbed exchange, each by name."""
+
+    away: Sequence[AwayPartner] = ()
+    disturbed: Sequence[DisturbedAgency] = ()
+
+
+def read_agency_status(conn: Connection, settings: Settings, now: datetime) -> AgencyStatus:
+    """Return the agencies of the settings with which something is not in order at the time `now`.
+
+    An agency is away while its lane is held, or from the first call that it did not take until it takes one.
+    A failure that is less than `_MIN_FAILING_TIME` old does not count.
+    """
+    partners = load_destinations(conn, settings)
+    faults = {agency_code: find_lane_fault(conn, agency_code) for agency_code in settings.agency}
+    lane_rows = lanes.find_lanes(conn, tuple(settings.agency))
+    refusals = _list_refusals(conn, settings, now)
+    away_agencies, disturbed_agencies = [], []
+    for agency_code, fault in faults.items():
+        name = partners[agency_code].name
+        held_at = lane_rows[agency_code].held_at if agency_code in lane_rows else None
+        away_since = held_at or _find_begin(fault.partner_since if fault is not None else None, now)
+        if away_since is not None:
+            away_agencies.append(AwayPartner(name, away_since))
+        disturbance = replace(refusals[agency_code], unsent_since=_find_unsent_since(fault, now))
+        if disturbance != DisturbedAgency(name):
+            disturbed_agencies.append(disturbance)
+    return AgencyStatus(
+        sorted(away_agencies, key=lambda agency: agency.name),
+        sorted(disturbed_agencies, key=lambda agency: agency.name),
+    )
+
+
+def _find_begin(since: datetime | None, now: datetime) -> datetime | None:
+    """Return the begin of failures that last long enough to count."""
+    return since if since is not None and since <= now - _MIN_FAILING_TIME else None
+
+
+def _find_unsent_since(fault: LaneFault | None, now: datetime) -> datetime | None:
+    """Return since when calls fail because of the hub alone."""
+    return _find_begin(fault.since, now) if fault is not None and fault.partner_since is None else None
+
+
+def _list_refusals(conn: Connection, settings: Settings, now: datetime) -> dict[str, DisturbedAgency]:
+    """Return the agencies with calls that they or the hub refused lately, by their codes."""
+    partners, recent = load_destinations(conn, settings), now - _RECENT_REFUSAL_TIME
+    refused_by_agency = {
+        row.lane: row.last_at
+        for row in deliveries.summarize_failed(conn)
+        if row.problem == REFUSED_FOR_GOOD.id and row.last_at >= recent
+    }
+    signed_rows = refusal_counts.list_refusals(conn, signed_since=recent)
+    refused_by_hub: dict[str, datetime] = {}
+    for row in signed_rows:
+        if row.signed_at is not None:
+            refused_by_hub[row.sender] = max(row.signed_at, refused_by_hub.get(row.sender, row.signed_at))
+    return {
+        agency_code: DisturbedAgency(
+            partners[agency_code].name,
+            refused_by_agency.get(agency_code),
+            refused_by_hub.get(get_partner_party(settings, agency_code)),
+        )
+        for agency_code in settings.agency
+    }
