@@ -6,14 +6,14 @@ Of each it has the name for people and times: never a reason, a number, or a wor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
 
 from gateway.config import Settings
-from gateway.errors import REFUSED_FOR_GOOD
+from gateway.errors import PROBLEMS, REFUSED_FOR_GOOD
 from gateway.operations.delivery_report import load_destinations
 from gateway.operations.lane_reports import LaneFault, find_lane_fault, get_partner_party
 from gateway.store import deliveries, lanes, refusal_counts
@@ -61,17 +61,22 @@ def read_agency_status(conn: Connection, settings: Settings, now: datetime) -> A
     A failure that is less than `_MIN_FAILING_TIME` old does not count.
     """
     partners = load_destinations(conn, settings)
-    faults = {agency_code: find_lane_fault(conn, agency_code) for agency_code in settings.agency}
     lane_rows = lanes.find_lanes(conn, tuple(settings.agency))
-    refusals = _list_refusals(conn, settings, now)
+    refused_by_agency = _list_final_refusals(conn, now - _RECENT_REFUSAL_TIME)
+    refused_by_hub = _list_own_refusals(conn, now - _RECENT_REFUSAL_TIME)
     away_agencies, disturbed_agencies = [], []
-    for agency_code, fault in faults.items():
-        name = partners[agency_code].name
+    for agency_code in settings.agency:
+        name, fault = partners[agency_code].name, find_lane_fault(conn, agency_code)
         held_at = lane_rows[agency_code].held_at if agency_code in lane_rows else None
         away_since = held_at or _find_begin(fault.partner_since if fault is not None else None, now)
         if away_since is not None:
             away_agencies.append(AwayPartner(name, away_since))
-        disturbance = replace(refusals[agency_code], unsent_since=_find_unsent_since(fault, now))
+        disturbance = DisturbedAgency(
+            name,
+            refused_by_agency.get(agency_code),
+            refused_by_hub.get(get_partner_party(settings, agency_code)),
+            _find_unsent_since(fault, now),
+        )
         if disturbance != DisturbedAgency(name):
             disturbed_agencies.append(disturbance)
     return AgencyStatus(
@@ -90,24 +95,20 @@ def _find_unsent_since(fault: LaneFault | None, now: datetime) -> datetime | Non
     return _find_begin(fault.since, now) if fault is not None and fault.partner_since is None else None
 
 
-def _list_refusals(conn: Connection, settings: Settings, now: datetime) -> dict[str, DisturbedAgency]:
-    """Return the agencies with calls that they or the hub refused lately, by their codes."""
-    partners, recent = load_destinations(conn, settings), now - _RECENT_REFUSAL_TIME
-    refused_by_agency = {
+def _list_final_refusals(conn: Connection, since: datetime) -> dict[str, datetime]:
+    """Return when a call was last refused for good by its destination, by lane."""
+    return {
         row.lane: row.last_at
         for row in deliveries.summarize_failed(conn)
-        if row.problem == REFUSED_FOR_GOOD.id and row.last_at >= recent
+        if row.problem == REFUSED_FOR_GOOD.id and row.last_at >= since
     }
-    signed_rows = refusal_counts.list_refusals(conn, signed_since=recent)
-    refused_by_hub: dict[str, datetime] = {}
-    for row in signed_rows:
-        if row.signed_at is not None:
-            refused_by_hub[row.sender] = max(row.signed_at, refused_by_hub.get(row.sender, row.signed_at))
-    return {
-        agency_code: DisturbedAgency(
-            partners[agency_code].name,
-            refused_by_agency.get(agency_code),
-            refused_by_hub.get(get_partner_party(settings, agency_code)),
-        )
-        for agency_code in settings.agency
-    }
+
+
+def _list_own_refusals(conn: Connection, since: datetime) -> dict[str, datetime]:
+    """Return when the hub last refused something that a party had signed, and not for a fault of its own."""
+    refused_at: dict[str, datetime] = {}
+    for row in refusal_counts.list_refusals(conn, signed_since=since):
+        problem = PROBLEMS.get(row.problem)
+        if row.signed_at is not None and not (problem is not None and problem.ours):
+            refused_at[row.sender] = max(row.signed_at, refused_at.get(row.sender, row.signed_at))
+    return refused_at

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, event, select
 
 from gateway.cli import main
 from gateway.cli.result_output import _write_plain_columns
-from gateway.errors import NO_ADDRESS, GatewayError
+from gateway.errors import NO_ADDRESS, UNREACHABLE, GatewayError
 from gateway.evidence import list_subject_leaves
 from gateway.hub.completion import operator_actions
 from gateway.store import (
@@ -113,6 +113,22 @@ def test_an_agency_is_held_with_what_comes_later_and_everybody_sees_why(engine: 
     assert (status, "held by kim since" in out, REASON in out) == (0, True, True)
     assert "2 deliveries waited, the oldest since 2026-11-20T17:30:15+09:00" in out
     assert claim(engine) == [first, second]
+
+
+def test_the_list_of_lanes_says_why_attempts_fail(engine: Engine, run: Run) -> None:
+    queue(engine)
+    queue(engine, lane="KR-B")
+    outcome = make_attempt_outcome(GatewayError(UNREACHABLE, "no route"))
+    with write_transaction(engine) as conn:
+        (lease,) = claim_deliveries(conn, "KR-A", "w1", NOW, later(60))
+        assert delivery_leases.defer_delivery(conn, lease, later(1), later(9), outcome)
+    rows = {row["name"]: row for row in list_rows(run, "queue", "lanes")}
+    assert rows["KR-A"]["last_problem"] == "GW601"
+    assert rows["KR-A"]["failing_since"]
+    assert (rows["KR-B"]["last_problem"], rows["KR-B"]["failing_since"]) == (None, None)
+    header, line = run("queue", "lanes")[1].splitlines()[:2]
+    assert header.split()[6:8] == ["FAILING_SINCE", "LAST_PROBLEM"]
+    assert "GW601" in line
 
 
 def test_acts_on_lanes_are_in_the_audit_and_in_the_evidence(engine: Engine, run: Run) -> None:

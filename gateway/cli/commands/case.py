@@ -396,7 +396,7 @@ def list_refused(arguments: Arguments) -> None:
     with read_database(arguments) as conn:
         refusals = refusal_counts.list_refusals(conn, sender=arguments.sender, problem=problem)
         rows = [read_columns(row) for row in refusals]
-    columns = ("sender", "problem", "number", "first_at", "last_at", "last_sentence")
+    columns = ("sender", "problem", "number", "first_at", "last_at", "signed_at", "last_sentence")
     print_table(rows, as_json=arguments.json, columns=columns)
 
 
