@@ -53,6 +53,7 @@ from gateway.store import (
     WorkPasses,
     delivery_leases,
     delivery_maintenance,
+    lane_faults,
     make_attempt_outcome,
     read_transaction,
     write_transaction,
@@ -232,7 +233,7 @@ class DeliveryWorker:
     def _store_failed_attempt(self, lease: DeliveryLease, problem: GatewayError) -> None:
         """Put the delivery back for another attempt, or fail it when no retry is left."""
         try:
-            now, delay = self._clock(), None
+            now, delay, cause = self._clock(), None, problem
             uncounted_delay = find_uncounted_delay(lease, problem)
             if uncounted_delay is not None:
                 self._requeue_uncounted(lease, problem, now, uncounted_delay)
@@ -245,12 +246,13 @@ class DeliveryWorker:
                     )
                     delay = None
             if delay is None:
-                self._fail_delivery(lease, problem)
+                self._fail_delivery(lease, problem, cause)
                 return
             with write_transaction(self.engine, "delivery.defer") as conn:
                 outcome = make_attempt_outcome(problem)
                 if not delivery_leases.defer_delivery(conn, lease, now, now + delay, outcome):
                     raise LeaseLostError
+                lane_faults.record_failed_attempt(conn, lease.lane, problem, now)
             self._failure_log.report_attempt(lease, problem, now + delay)
         except LeaseLostError:
             _log.warning("the delivery was taken over by another worker", extra={"delivery": lease.id})
@@ -274,15 +276,20 @@ class DeliveryWorker:
                 conn, lease, now, now + delay, outcome, is_try_counted=False
             ):
                 raise LeaseLostError
+            lane_faults.record_failed_attempt(conn, lease.lane, problem, now)
         self._failure_log.report_attempt(lease, problem, now + delay)
 
-    def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError) -> None:
-        """Store that the delivery has failed for good, with the consequences."""
+    def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError, cause: GatewayError) -> None:
+        """Store that the delivery has failed for good, with the consequences.
+
+        `cause` is the problem of its last attempt.
+        """
         now = self._clock()
 
         def fail_and_notify(conn: Connection) -> None:
             if not delivery_leases.fail_delivery(conn, lease, now, make_attempt_outcome(problem)):
                 raise LeaseLostError
+            lane_faults.record_failed_attempt(conn, lease.lane, cause, now)
             self._notify_agent(conn, FailedDelivery(lease, problem, now))
 
         run_closing_commit(self.engine, "delivery.failed", lease.id, now, fail_and_notify)

@@ -65,7 +65,7 @@ from .delivery_report import load_destinations as load_destinations
 from .delivery_report import read_delivery_report as read_delivery_report
 from .delivery_report import search_destinations as search_destinations
 from .lane_reports import LaneFault as LaneFault
-from .lane_reports import find_lane_fault as find_lane_fault
+from .lane_reports import list_lane_faults as list_lane_faults
 from .lane_reports import list_lane_reports as list_lane_reports
 from .mapping_activation import CheckedFolder as CheckedFolder
 from .mapping_activation import activate_folder as activate_folder

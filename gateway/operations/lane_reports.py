@@ -8,26 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection
 
 from gateway.config import Settings
-from gateway.errors import ATTEMPTS_USED_UP, PROBLEMS, RECEIPT_MISSING, REFUSED_FOR_GOOD
 from gateway.operations.delivery_report import CUSTOMS, load_destinations
 from gateway.store import (
-    AttemptSummaryRow,
+    LaneRow,
     LaneSummaryRow,
     deliveries,
-    lane_attempts,
+    lane_faults,
     lanes,
     parties,
     state_counts,
 )
 
 _LOCAL_LANE: Final = "local"
-_FIRST_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class LaneReport:
     state: str
     #: The problem of the last attempts, else that of the newest delivery that has failed.
     problem: str | None
-    #: The begin of the first attempt that failed, and after which none succeeded.
+    #: The time of the first attempt that failed after the last success.
     failing_since: datetime | None
     hold: LaneSummaryRow | None = field(default=None, repr=False)
 
@@ -60,7 +58,7 @@ class LaneReport:
 class LaneFault:
     """Why the attempts of a lane fail: the last problem, and since when no attempt has succeeded.
 
-    `partner_since` is the begin of the first of these attempts that failed at the partner; None if all failed
+    `partner_since` is the time of the first of these attempts that failed at the partner; None if all failed
     because of the hub itself.
     """
 
@@ -69,56 +67,26 @@ class LaneFault:
     partner_since: datetime | None
 
 
-def find_lane_fault(conn: Connection, lane: str) -> LaneFault | None:
-    """Return why the attempts of a lane fail; None after a success, and where nothing is left to do.
-
-    A partner that refuses a delivery for good has answered: its lane is not at fault. A cancelled delivery
-    does not count: an operator has given it up.
-    """
-    last_success = lane_attempts.find_last_delivered(conn, lane) or _FIRST_TIME
-    attempt_rows = lane_attempts.summarize_attempts(conn, lane, last_success)
-    answered_at = max((row.last_at for row in attempt_rows if _is_answer(row)), default=None)
-    if answered_at is not None:
-        attempt_rows = lane_attempts.summarize_attempts(conn, lane, answered_at)
-    return summarize_faults(attempt_rows)
-
-
-def summarize_faults(attempt_rows: Sequence[AttemptSummaryRow]) -> LaneFault | None:
-    """Return the fault that attempts show which ended after the last success; None if none failed."""
-    faults = [
-        (_get_problem(row), row)
-        for row in attempt_rows
-        if _get_problem(row) is not None and not _is_answer(row)
-    ]
-    if not faults:
+def find_lane_fault(lane_row: LaneRow, last_delivered: datetime | None) -> LaneFault | None:
+    """Return the fault that a lane with open deliveries has now; None after a success."""
+    since = lane_row.failing_since
+    if since is None or (last_delivered is not None and since <= last_delivered):
         return None
-    # The problem of the last attempt of all says only that there were several.
-    causes = [(problem, row) for problem, row in faults if problem != ATTEMPTS_USED_UP.id] or faults
-    last_problem, _ = max(causes, key=lambda fault: fault[1].last_at)
-    partner_rows = [row for problem, row in faults if not _is_ours(problem)]
-    if all(_is_ours(problem) for problem, _ in causes):
-        partner_rows = []
-    return LaneFault(
-        str(last_problem),
-        min(row.first_at for _, row in faults),
-        min((row.first_at for row in partner_rows), default=None),
-    )
+    return LaneFault(lane_row.last_problem or "", since, lane_row.partner_failing_since)
 
 
-def _get_problem(row: AttemptSummaryRow) -> str | None:
-    """Return the problem of attempts: a message that was sent and has got no receipt has one of its own."""
-    return row.problem or (RECEIPT_MISSING.id if row.outcome == "sent" else None)
+def list_lane_faults(conn: Connection, lane_names: Sequence[str]) -> dict[str, LaneFault]:
+    """Return the faults of lanes by their names.
 
-
-def _is_answer(row: AttemptSummaryRow) -> bool:
-    """Return whether the partner took these deliveries, or refused them for good in its own words."""
-    if row.outcome in ("delivered", "receipt"):
-        return True
-    return row.problem == REFUSED_FOR_GOOD.id and row.is_answered
-
-
-def _is_ours(problem: str | None) -> bool:
-    return problem in PROBLEMS and PROBLEMS[problem].ours
+    A lane without open deliveries has none: they are done, or an operator has given them up.
+    """
+    faults = {}
+    for name, row in lanes.find_lanes(conn, lane_names).items():
+        if row.failing_since is not None:
+            fault = find_lane_fault(row, lane_faults.find_last_delivered(conn, name))
+            if fault is not None and lane_faults.has_open_deliveries(conn, name):
+                faults[name] = fault
+    return faults
 
 
 def list_lane_reports(conn: Connection, settings: Settings) -> tuple[LaneReport, ...]:
@@ -135,8 +103,8 @@ def list_lane_reports(conn: Connection, settings: Settings) -> tuple[LaneReport,
         partner = partners.get(destination_code)
         party = get_partner_party(settings, destination_code)
         oldest_delivery = deliveries.find_by_id(conn, row.oldest) if row.oldest else None
-        has_open_deliveries = row.queued or row.active or row.held or row.failed
-        fault = find_lane_fault(conn, row.name) if has_open_deliveries else None
+        is_open = row.queued or row.active or row.awaiting_receipt or row.held or row.failed
+        fault = find_lane_fault(row, last_delivered.get(row.name)) if is_open else None
         reports.append(
             LaneReport(
                 row.name,

@@ -13,13 +13,15 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.config import Settings
-from gateway.errors import PROBLEMS, REFUSED_FOR_GOOD
+from gateway.errors import MESSAGE_ID_REUSED, PROBLEMS, REFUSED_FOR_GOOD, TIMESTAMP_REFUSED
 from gateway.operations.delivery_report import load_destinations
-from gateway.operations.lane_reports import LaneFault, find_lane_fault, get_partner_party
+from gateway.operations.lane_reports import LaneFault, get_partner_party, list_lane_faults
 from gateway.store import deliveries, lanes, refusal_counts
 
 #: A refusal that is older says nothing about the present state.
 _RECENT_REFUSAL_TIME: Final = timedelta(minutes=15)
+#: So a call is refused that somebody else has recorded and sends again.
+_REPEATS: Final = (MESSAGE_ID_REUSED, TIMESTAMP_REFUSED)
 #: One attempt may fail by chance.
 _MIN_FAILING_TIME: Final = timedelta(minutes=1)
 
@@ -62,20 +64,22 @@ def read_agency_status(conn: Connection, settings: Settings, now: datetime) -> A
     """
     partners = load_destinations(conn, settings)
     lane_rows = lanes.find_lanes(conn, tuple(settings.agency))
+    faults = list_lane_faults(conn, tuple(settings.agency))
     refused_by_agency = _list_final_refusals(conn, now - _RECENT_REFUSAL_TIME)
     refused_by_hub = _list_own_refusals(conn, now - _RECENT_REFUSAL_TIME)
     away_agencies, disturbed_agencies = [], []
     for agency_code in settings.agency:
-        name, fault = partners[agency_code].name, find_lane_fault(conn, agency_code)
+        name, fault = partners[agency_code].name, faults.get(agency_code)
         held_at = lane_rows[agency_code].held_at if agency_code in lane_rows else None
-        away_since = held_at or _find_begin(fault.partner_since if fault is not None else None, now)
+        failing_since = _find_begin(fault.partner_since if fault is not None else None, now)
+        away_since = min((at for at in (held_at, failing_since) if at is not None), default=None)
         if away_since is not None:
             away_agencies.append(AwayPartner(name, away_since))
         disturbance = DisturbedAgency(
             name,
             refused_by_agency.get(agency_code),
             refused_by_hub.get(get_partner_party(settings, agency_code)),
-            _find_unsent_since(fault, now),
+            _find_unsent_since(fault, now) if away_since is None else None,
         )
         if disturbance != DisturbedAgency(name):
             disturbed_agencies.append(disturbance)
@@ -109,6 +113,6 @@ def _list_own_refusals(conn: Connection, since: datetime) -> dict[str, datetime]
     refused_at: dict[str, datetime] = {}
     for row in refusal_counts.list_refusals(conn, signed_since=since):
         problem = PROBLEMS.get(row.problem)
-        if row.signed_at is not None and not (problem is not None and problem.ours):
+        if row.signed_at is not None and problem is not None and not problem.ours and problem not in _REPEATS:
             refused_at[row.sender] = max(row.signed_at, refused_at.get(row.sender, row.signed_at))
     return refused_at

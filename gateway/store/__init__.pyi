@@ -22,7 +22,7 @@ from . import fees as fees
 from . import fetched_lists as fetched_lists
 from . import fragment_groups as fragment_groups
 from . import item_releases as item_releases
-from . import lane_attempts as lane_attempts
+from . import lane_faults as lane_faults
 from . import lanes as lanes
 from . import limited_conversations as limited_conversations
 from . import list_searches as list_searches
@@ -158,7 +158,6 @@ from .group_commit import run_in_group_commit as run_in_group_commit
 from .item_releases import NewItemRelease as NewItemRelease
 from .item_releases import ReleaseFromParentRow as ReleaseFromParentRow
 from .item_releases import ReleaseToChildRow as ReleaseToChildRow
-from .lane_attempts import AttemptSummaryRow as AttemptSummaryRow
 from .lanes import LaneBacklog as LaneBacklog
 from .lanes import LaneSummaryRow as LaneSummaryRow
 from .lasting_failure import watch_for_lasting_failure as watch_for_lasting_failure

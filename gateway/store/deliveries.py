@@ -52,11 +52,14 @@ lanes = Table(
     Column("name", LANE_TEXT, primary_key=True),
     Column("capacity", Integer),  # how many at once; NULL: as many as there are workers
     Column("open_until", Instant),  # a column of 0.1.0 that is always empty
-    Column("last_problem", Text),  # another one
+    Column("last_problem", Text),  # of the last attempt that failed
     Column("held_at", Instant),  # an operator holds the lane: nothing is claimed until it is released
     Column("held_by", Text),
     Column("hold_reason", Text),
     Column("pulled", Boolean, nullable=False, server_default=false()),  # no worker claims from it
+    # The first failed attempt after the last success, and the first that failed at the partner.
+    Column("failing_since", Instant),
+    Column("partner_failing_since", Instant),
     CheckConstraint("capacity > 0", name="capacity"),
 )
 
@@ -72,6 +75,8 @@ class LaneRow(Protocol):
     held_by: str | None
     hold_reason: str | None
     pulled: bool
+    failing_since: datetime | None
+    partner_failing_since: datetime | None
 
 
 _queued = "state = 'QUEUED'"
@@ -83,8 +88,6 @@ _leased = "state = 'ACTIVE'"
 _awaiting = "state = 'AWAITING_RECEIPT'"
 
 _is_delivered = "state = 'DELIVERED'"
-
-_failed = "state = 'FAILED'"
 
 _stopped = "state = 'HELD' OR state = 'FAILED' OR state = 'CANCELLED'"
 
@@ -123,7 +126,6 @@ deliveries = Table(
     PartialIndex("ix_deliveries_leased", "lane", "lease_until", where=_leased),
     PartialIndex("ix_deliveries_awaiting", "due_at", where=_awaiting),
     PartialIndex("ix_deliveries_stopped", "state", "id", where=_stopped),
-    PartialIndex("ix_deliveries_failed", "lane", "finished_at", where=_failed),
     # The last good delivery of a lane, and how many there were in an hour.
     PartialIndex("ix_deliveries_done", "lane", "finished_at", where=_is_delivered),
     make_partial_index("ix_deliveries_wire_id", "wire_id"),

@@ -25,10 +25,11 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING
+from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING, GatewayError
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store.deliveries import LOCAL, DeliveryRow, deliveries, lanes
 from gateway.store.delivery_leases import AttemptOutcome, finish_attempt
+from gateway.store.lane_faults import end_fault, record_failed_attempt
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.table_types import Instant
 from gateway.store.transitions import StateEvent, record_transitions, transitions
@@ -56,7 +57,8 @@ def apply_receipt_or_error(
     It may arrive before the worker has ended the attempt, and also after the time in which it was
     expected, while the next attempt is queued. Returns False when the delivery waits for no receipt.
     """
-    query = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
+    columns = deliveries.c.state, deliveries.c.attempt, deliveries.c.lane
+    query = select(*columns).where(deliveries.c.id == delivery)
     row = conn.execute(query.with_for_update(key_share=True)).first()
     if row is None or row.state not in _RECEIPT_EVENTS or (row.state == "QUEUED" and not row.attempt):
         return False
@@ -77,6 +79,8 @@ def apply_receipt_or_error(
         finish_attempt(conn, delivery, row.attempt, event, at, attempt_outcome)
     state_event = StateEvent(event, at, actor, attempt_outcome.detail or attempt_outcome.problem)
     record_transitions(conn, DELIVERY, [(delivery, row.state, after)], state_event)
+    if outcome is not None:
+        end_fault(conn, row.lane)
     return True
 
 
@@ -205,6 +209,9 @@ def requeue_unreceipted(conn: Connection, now: datetime, actor: str) -> tuple[in
     late = _build_late_condition(now)
     values = {"due_at": now, "problem": RECEIPT_MISSING.id, "last_sentence": _NO_RECEIPT}
     rows = _apply_event_where(conn, late, StateEvent("timeout", now, actor), **values)
+    # In a fixed order, so that two processes do not lock the lanes in different orders.
+    for lane in sorted({row.lane for row in rows}):
+        record_failed_attempt(conn, lane, GatewayError(RECEIPT_MISSING), now)
     return tuple(row.id for row in rows)
 
 

@@ -21,6 +21,7 @@ from gateway.hub.completion import operator_actions
 from gateway.store import (
     deliveries,
     delivery_leases,
+    lane_faults,
     lanes,
     make_attempt_outcome,
     parties,
@@ -118,10 +119,8 @@ def test_an_agency_is_held_with_what_comes_later_and_everybody_sees_why(engine: 
 def test_the_list_of_lanes_says_why_attempts_fail(engine: Engine, run: Run) -> None:
     queue(engine)
     queue(engine, lane="KR-B")
-    outcome = make_attempt_outcome(GatewayError(UNREACHABLE, "no route"))
     with write_transaction(engine) as conn:
-        (lease,) = claim_deliveries(conn, "KR-A", "w1", NOW, later(60))
-        assert delivery_leases.defer_delivery(conn, lease, later(1), later(9), outcome)
+        lane_faults.record_failed_attempt(conn, "KR-A", GatewayError(UNREACHABLE, "no route"), later(1))
     rows = {row["name"]: row for row in list_rows(run, "queue", "lanes")}
     assert rows["KR-A"]["last_problem"] == "GW601"
     assert rows["KR-A"]["failing_since"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,16 +9,19 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.config import Settings
+from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import (
     DOCUMENT_INVALID,
     KEY_UNAVAILABLE,
+    OUR_MISTAKE,
     PARTNER_FAULT,
+    RECEIPT_MISSING,
     REFUSED_FOR_GOOD,
     UNREACHABLE,
     GatewayError,
 )
-from gateway.operations import list_lane_reports
-from gateway.operations.lane_reports import LaneFault, LaneReport, summarize_faults
+from gateway.operations import list_lane_faults, list_lane_reports
+from gateway.operations.lane_reports import LaneReport
 from gateway.store import deliveries, read_transaction
 from tests.flows.craft import reference
 from tests.kit.databases import BOTH
@@ -29,51 +31,6 @@ from tests.kit.story import Story, unreachable
 
 def later(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Attempts that ended in one way."""
-
-    problem: str | None
-    first_at: datetime
-    last_at: datetime
-    outcome: str = "defer"
-    is_answered: bool = False
-
-
-FAULTS: list[tuple[list[Ended], LaneFault | None]] = [
-    ([], None),
-    ([Ended(None, later(1), later(2), "lease_lost")], None),
-    ([Ended("GW601", later(1), later(9))], LaneFault("GW601", later(1), later(1))),
-    ([Ended("GW806", later(1), later(9))], LaneFault("GW806", later(1), None)),
-    # Ours first, then the partner's; and the other way round.
-    (
-        [Ended("GW806", later(1), later(2)), Ended("GW601", later(3), later(4))],
-        LaneFault("GW601", later(1), later(3)),
-    ),
-    (
-        [Ended("GW601", later(1), later(2)), Ended("GW806", later(3), later(4))],
-        LaneFault("GW806", later(1), later(1)),
-    ),
-    # That all attempts are used up is not their cause.
-    (
-        [Ended("GW601", later(1), later(2)), Ended("GW604", later(3), later(4), "refuse")],
-        LaneFault("GW601", later(1), later(1)),
-    ),
-    ([Ended("GW604", later(3), later(4), "refuse")], LaneFault("GW604", later(3), later(3))),
-    # A message that was sent, and whose receipt did not come.
-    ([Ended(None, later(3), later(4), "sent")], LaneFault("GW308", later(3), later(3))),
-    # Refused for good: by the partner in its own words, or by nobody but the hub.
-    ([Ended("GW602", later(1), later(2), "refuse", is_answered=True)], None),
-    ([Ended("GW602", later(1), later(2), "refuse")], LaneFault("GW602", later(1), later(1))),
-]
-
-
-@pytest.mark.parametrize("number", range(len(FAULTS)))
-def test_a_fault_follows_from_the_attempts_since_the_last_success(number: int) -> None:
-    attempts, fault = FAULTS[number]
-    assert summarize_faults(attempts) == fault
 
 
 def read_lane(story: Story, name: str) -> LaneReport:
@@ -154,3 +111,65 @@ def test_a_problem_of_the_hub_is_the_problem_of_the_lane_and_not_of_the_partner(
     story.submit()
     story.tick()
     assert describe_lane(story) == ("retrying", KEY_UNAVAILABLE.id, START)
+
+
+@BOTH
+def test_attempts_that_are_used_up_because_of_the_hub_are_no_fault_of_the_partner(story: Story) -> None:
+    story.say("KPTA", *[GatewayError(OUR_MISTAKE, "a mistake")] * 4)
+    story.submit()
+    for _ in range(5):
+        story.tick(minutes=9)
+    assert story.delivery(lane="KPTA").state == "FAILED"
+    lane = read_lane(story, "KPTA")
+    assert (lane.state, lane.problem) == ("failing", OUR_MISTAKE.id)
+    with read_transaction(story.house.engine) as conn:
+        assert list_lane_faults(conn, ["KPTA"])["KPTA"].partner_since is None
+
+
+@BOTH
+def test_what_an_operator_does_with_other_deliveries_brings_no_fault_back(story: Story) -> None:
+    """A call fails and is held; the agency refuses another one in its own words: it is there, for good."""
+    refusal = GatewayError(REFUSED_FOR_GOOD, "no", theirs="fault Client: no such law")
+    story.say("KPTA", unreachable(), refusal)
+    story.submit()
+    story.tick()
+    first = story.delivery(lane="KPTA").id
+    story.operate(deliveries.hold_delivery, first)
+    story.submit(story.submission(reference("B1-2")))
+    story.tick(minutes=3)
+    second = story.delivery(lane="KPTA", state="FAILED").id
+    for act in (deliveries.requeue_delivery, deliveries.hold_delivery, deliveries.cancel_delivery):
+        story.operate(act, second)
+        assert read_lane(story, "KPTA").failing_since is None
+    assert describe_lane(story) == ("waiting", None, None)
+
+
+@BOTH
+def test_the_fault_of_a_lane_of_messages_lasts_until_a_receipt(story: Story) -> None:
+    # The handler takes the messages and sends no receipt; later it sends them.
+    story.inbox.answers.extend([HttpAnswer(204, {}, b"")] * 20)
+    story.submit()
+    story.tick()
+    story.decide_all()
+    story.tick()
+    assert story.deliveries(lane="msh:broker1", state="AWAITING_RECEIPT")
+    assert describe_lane(story, "msh:broker1") == ("good", None, None)
+    story.tick(minutes=6)
+    since = story.clock()
+    # It is sent again at once, and waits again: the fault is not over.
+    assert {row.tries for row in story.deliveries(lane="msh:broker1", state="AWAITING_RECEIPT")} == {2}
+    assert describe_lane(story, "msh:broker1") == ("retrying", RECEIPT_MISSING.id, since)
+    story.inbox.answers.clear()
+    story.tick(minutes=6)
+    assert describe_lane(story, "msh:broker1") == ("good", None, None)
+
+
+@BOTH
+def test_a_failure_after_a_success_begins_anew(story: Story) -> None:
+    for number in range(3):
+        story.say("KPTA", unreachable())
+        story.submit(story.submission(reference(f"B1-{number}")))
+        story.tick(minutes=1)
+        assert describe_lane(story) == ("retrying", UNREACHABLE.id, story.clock())
+        story.tick(minutes=1)
+        assert describe_lane(story) == ("good", None, None)

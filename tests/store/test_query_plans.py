@@ -35,7 +35,7 @@ from gateway.store import (
     find_case_facts,
     find_notice_with_case,
     item_releases,
-    lane_attempts,
+    lane_faults,
     lanes,
     limited_conversations,
     list_searches,
@@ -336,7 +336,7 @@ QUESTIONS = {
         "ix_messages_received_at",
     ),
     "deliveries that stopped": (
-        lambda conn: list_searches.search_deliveries(conn, ListFilter(states=("CANCELLED",))),
+        lambda conn: list_searches.search_deliveries(conn, ListFilter(states=("FAILED",))),
         "state",
         "ix_deliveries_stopped",
     ),
@@ -586,20 +586,14 @@ QUESTIONS = {
         "ix_delivery_attempts_problem",
     ),
     "lanes": (lanes.summarize_lanes, "oldest", "ix_deliveries_due"),
-    # The indexes of stopped and of failed deliveries serve equally well.
-    "failed deliveries by lane": (deliveries.summarize_failed, "FAILED", "ix_deliveries_"),
-    "attempts at the failed deliveries of a lane": (
-        lambda conn: lane_attempts.summarize_attempts(conn, "KPTA", NOW),
-        "UNION ALL",
-        "ix_deliveries_failed",
-    ),
-    "attempts at the queued deliveries of a lane": (
-        lambda conn: lane_attempts.summarize_attempts(conn, "KPTA", NOW),
-        "UNION ALL",
+    "failed deliveries by lane": (deliveries.summarize_failed, "FAILED", "ix_deliveries_stopped"),
+    "whether a delivery of a lane is not done": (
+        lambda conn: lane_faults.has_open_deliveries(conn, "KPTA"),
+        "QUEUED",
         "ix_deliveries_due",
     ),
     "the last good delivery of a lane": (
-        lambda conn: lane_attempts.find_last_delivered(conn, "KPTA"),
+        lambda conn: lane_faults.find_last_delivered(conn, "KPTA"),
         "max",
         "ix_deliveries_done",
     ),

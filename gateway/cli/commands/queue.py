@@ -48,11 +48,11 @@ from gateway.operations import (
     add_delivery_waiting,
     describe_delivery_waiting,
     describe_destination,
-    find_lane_fault,
     format_count,
     format_moment,
     format_value,
     list_delivery_lines,
+    list_lane_faults,
     list_lane_holds,
     list_party_destinations,
     list_transition_lines,
@@ -363,18 +363,21 @@ def _format_json_time(moment: datetime | None) -> str | None:
 def list_lanes(arguments: Arguments) -> None:
     """Print the lanes with the number of deliveries in each state, why attempts fail, and who holds them."""
     with read_database(arguments) as conn:
-        rows = [
-            read_columns(row) | _describe_fault(find_lane_fault(conn, row.name))
-            for row in lanes.summarize_lanes(conn)
-        ]
+        lane_rows = lanes.summarize_lanes(conn)
+        faults = list_lane_faults(conn, [row.name for row in lane_rows])
+    rows = [read_columns(row) | _describe_fault(faults.get(row.name)) for row in lane_rows]
     print_table(rows, as_json=arguments.json, columns=_LANE_COLUMNS)
 
 
 def _describe_fault(fault: LaneFault | None) -> dict[str, Any]:
     """Return the columns that say why the attempts of a lane fail, and since when; None if they do not."""
     if fault is None:
-        return {"failing_since": None, "last_problem": None}
-    return {"failing_since": fault.since, "last_problem": fault.problem}
+        return {"failing_since": None, "partner_failing_since": None, "last_problem": None}
+    return {
+        "failing_since": fault.since,
+        "partner_failing_since": fault.partner_since,
+        "last_problem": fault.problem,
+    }
 
 
 @changing_verb("delivery compose")

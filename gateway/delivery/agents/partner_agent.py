@@ -218,7 +218,7 @@ class PartnerAgent:
             _log.warning("no summary is stored yet: %s", unread, extra={"delivery": lease.id})
 
     def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
-        """Record that the partner cannot be reached: the request is STRANDED until an operator acts.
+        """Record that the partner has not taken the call: the request is STRANDED until an operator acts.
 
         If the call was a cancellation or news of clearance, the request keeps its state: the agency has the
         application.

@@ -51,7 +51,7 @@ class RefusalTally:
         sentence = outcome.sentence or problem.problem.title
         if not problem.problem.ours:  # a problem of ours is logged where it arises
             self._log_refusal(sender, problem, now)
-        signed_at = now if is_signed else None
+        signed_at = now if is_signed and sender else None
         count = RefusalCount(sender or "", problem.problem.id, 1, now, now, sentence, signed_at)
         with self._guard:
             key = (count.sender, count.problem)

@@ -535,7 +535,7 @@ def _reject_submission(
     for problem in {refused_problem.id: refused_problem for refused_problem in rejection.problems}.values():
         detail = f"submission {row.message_id[:80]}: {problem.text}"
         refused = GatewayError(PROBLEMS[problem.id], detail, problem.pointer)
-        hub.tally.count_refusal(row.from_party, refused, is_signed=True)
+        hub.tally.count_refusal(row.from_party, refused, is_signed=row.signer_sha256 is not None)
 
 
 _log = logging.getLogger(__name__)

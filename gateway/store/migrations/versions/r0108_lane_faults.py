@@ -1,4 +1,4 @@
-"""Finds failed deliveries by lane, and keeps which refused messages their sender had signed.
+"""Keeps since when the attempts of a lane fail, and which refused messages their sender had signed.
 
 So the state of a lane follows from its own attempts, and no agency is shown as disturbed because of a message
 that only names it as the sender.
@@ -16,15 +16,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the index and the column. A node that does not know the column leaves it as it is."""
+    """Add the columns. A node that does not know them leaves them as they are."""
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     instant = sa.BigInteger() if is_sqlite else sa.DateTime(timezone=True)
+    op.add_column("lanes", sa.Column("failing_since", instant, nullable=True))
+    op.add_column("lanes", sa.Column("partner_failing_since", instant, nullable=True))
     op.add_column("refusals", sa.Column("signed_at", instant, nullable=True))
-    failed = sa.text("state = 'FAILED'")
-    op.create_index(
-        "ix_deliveries_failed",
-        "deliveries",
-        ["lane", "finished_at"],
-        sqlite_where=failed,
-        postgresql_where=failed,
-    )

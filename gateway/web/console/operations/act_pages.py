@@ -285,7 +285,7 @@ def show_party(party: str) -> str:
 
 
 def _list_lane_names(party: str) -> tuple[str, ...]:
-    """Return the lanes of what is sent to a party: messages, events, and calls as an agency or as customs."""
+    """Return the lanes to a party: of its messages, its events, and the calls to it as agency or customs."""
     return (
         party,
         f"msh:{party}",
