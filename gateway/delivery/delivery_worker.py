@@ -232,8 +232,9 @@ class DeliveryWorker:
 
     def _store_failed_attempt(self, lease: DeliveryLease, problem: GatewayError) -> None:
         """Put the delivery back for another attempt, or fail it when no retry is left."""
+        cause = problem
         try:
-            now, delay, cause = self._clock(), None, problem
+            now, delay = self._clock(), None
             uncounted_delay = find_uncounted_delay(lease, problem)
             if uncounted_delay is not None:
                 self._requeue_uncounted(lease, problem, now, uncounted_delay)
@@ -261,7 +262,7 @@ class DeliveryWorker:
                 _log.warning(
                     "the failure could not be stored: %s", storage_problem, extra={"delivery": lease.id}
                 )
-            self._unstored_attempts.append((lease, problem))
+            self._unstored_attempts.append((lease, cause))
         except Exception:
             # The lease runs out and the delivery is tried again, so nothing is lost.
             _log.exception("the failure could not be stored", extra={"delivery": lease.id})

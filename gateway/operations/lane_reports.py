@@ -6,7 +6,7 @@ with the refused messages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -67,31 +67,19 @@ class LaneFault:
     partner_since: datetime | None
 
 
-def find_lane_fault(lane_row: LaneRow, last_delivered: datetime | None) -> LaneFault | None:
-    """Return the fault that a lane with open deliveries has now; None after a success."""
-    since = lane_row.failing_since
-    if since is None or (last_delivered is not None and since <= last_delivered):
-        return None
-    return LaneFault(lane_row.last_problem or "", since, lane_row.partner_failing_since)
-
-
-def list_lane_faults(conn: Connection, lane_names: Sequence[str]) -> dict[str, LaneFault]:
-    """Return the faults of lanes by their names.
-
-    A lane without open deliveries has none: they are done, or an operator has given them up.
-    """
-    faults = {}
-    for name, row in lanes.find_lanes(conn, lane_names).items():
-        if row.failing_since is not None:
-            fault = find_lane_fault(row, lane_faults.find_last_delivered(conn, name))
-            if fault is not None and lane_faults.has_open_deliveries(conn, name):
-                faults[name] = fault
-    return faults
+def list_lane_faults(conn: Connection, lane_rows: Iterable[LaneRow]) -> dict[str, LaneFault]:
+    """Return the faults of lanes that are not over, by the names of the lanes."""
+    return {
+        row.name: LaneFault(row.last_problem or "", row.failing_since, row.partner_failing_since)
+        for row in lane_rows
+        if row.failing_since is not None and lane_faults.is_failing(conn, row)
+    }
 
 
 def list_lane_reports(conn: Connection, settings: Settings) -> tuple[LaneReport, ...]:
     """Return every lane: held ones first, then failing, retrying, waiting and good ones."""
     lane_rows = lanes.summarize_lanes(conn)
+    faults = list_lane_faults(conn, lane_rows)
     last_delivered = state_counts.list_last_delivered(conn)
     failures = sorted(deliveries.summarize_failed(conn), key=lambda row: row.last_at)
     last_problems = {row.lane: row.problem for row in failures}
@@ -103,8 +91,7 @@ def list_lane_reports(conn: Connection, settings: Settings) -> tuple[LaneReport,
         partner = partners.get(destination_code)
         party = get_partner_party(settings, destination_code)
         oldest_delivery = deliveries.find_by_id(conn, row.oldest) if row.oldest else None
-        is_open = row.queued or row.active or row.awaiting_receipt or row.held or row.failed
-        fault = find_lane_fault(row, last_delivered.get(row.name)) if is_open else None
+        fault = faults.get(row.name)
         reports.append(
             LaneReport(
                 row.name,

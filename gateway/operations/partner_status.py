@@ -64,7 +64,7 @@ def read_agency_status(conn: Connection, settings: Settings, now: datetime) -> A
     """
     partners = load_destinations(conn, settings)
     lane_rows = lanes.find_lanes(conn, tuple(settings.agency))
-    faults = list_lane_faults(conn, tuple(settings.agency))
+    faults = list_lane_faults(conn, lane_rows.values())
     refused_by_agency = _list_final_refusals(conn, now - _RECENT_REFUSAL_TIME)
     refused_by_hub = _list_own_refusals(conn, now - _RECENT_REFUSAL_TIME)
     away_agencies, disturbed_agencies = [], []

@@ -60,6 +60,7 @@ lanes = Table(
     # The first failed attempt after the last success, and the first that failed at the partner.
     Column("failing_since", Instant),
     Column("partner_failing_since", Instant),
+    Column("last_failed_at", Instant),
     CheckConstraint("capacity > 0", name="capacity"),
 )
 
@@ -77,6 +78,7 @@ class LaneRow(Protocol):
     pulled: bool
     failing_since: datetime | None
     partner_failing_since: datetime | None
+    last_failed_at: datetime | None
 
 
 _queued = "state = 'QUEUED'"

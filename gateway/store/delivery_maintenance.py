@@ -25,11 +25,12 @@ from sqlalchemy import (
     update,
 )
 
-from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING, GatewayError
+from gateway.errors import ATTEMPTS_USED_UP, PUT_ASIDE, RECEIPT_MISSING, REFUSED_FOR_GOOD, GatewayError
 from gateway.state_machines import DELIVERY, get_next_state
 from gateway.store.deliveries import LOCAL, DeliveryRow, deliveries, lanes
 from gateway.store.delivery_leases import AttemptOutcome, finish_attempt
 from gateway.store.lane_faults import end_fault, record_failed_attempt
+from gateway.store.lanes import lock_lane
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.table_types import Instant
 from gateway.store.transitions import StateEvent, record_transitions, transitions
@@ -57,8 +58,13 @@ def apply_receipt_or_error(
     It may arrive before the worker has ended the attempt, and also after the time in which it was
     expected, while the next attempt is queued. Returns False when the delivery waits for no receipt.
     """
-    columns = deliveries.c.state, deliveries.c.attempt, deliveries.c.lane
-    query = select(*columns).where(deliveries.c.id == delivery)
+    is_answer = outcome is not None and outcome.problem == REFUSED_FOR_GOOD.id and bool(outcome.theirs)
+    lane: str | None = None
+    if is_answer:
+        # Every act on a lane locks it before its deliveries: else two acts wait for each other.
+        lane = conn.execute(select(deliveries.c.lane).where(deliveries.c.id == delivery)).scalar_one_or_none()
+        lock_lane(conn, lane or "")
+    query = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
     row = conn.execute(query.with_for_update(key_share=True)).first()
     if row is None or row.state not in _RECEIPT_EVENTS or (row.state == "QUEUED" and not row.attempt):
         return False
@@ -79,8 +85,8 @@ def apply_receipt_or_error(
         finish_attempt(conn, delivery, row.attempt, event, at, attempt_outcome)
     state_event = StateEvent(event, at, actor, attempt_outcome.detail or attempt_outcome.problem)
     record_transitions(conn, DELIVERY, [(delivery, row.state, after)], state_event)
-    if outcome is not None:
-        end_fault(conn, row.lane)
+    if lane is not None:
+        end_fault(conn, lane)
     return True
 
 

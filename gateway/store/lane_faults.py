@@ -1,22 +1,23 @@
 """Keeps since when the attempts of a lane fail, and why.
 
-Only a failed attempt writes, so a success costs nothing: it is the last delivery of the lane that was done. A
-fault before it is over.
+Only a failed attempt writes, so a success costs nothing. A fault is over when a later delivery of the lane is
+done, and when no delivery is left that was there when an attempt failed: an operator has given them up.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, exists, func, select, update
 
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
-from gateway.store.deliveries import deliveries, lanes
+from gateway.store.deliveries import LaneRow, deliveries, lanes
+from gateway.store.lanes import lock_lane
 from gateway.store.prepared_statements import build_state_condition
 
 #: The states of deliveries that are not done, in the order in which they are looked for.
-_OPEN_STATES: Final = ("QUEUED", "ACTIVE", "FAILED", "HELD")
+_OPEN_STATES: Final = ("QUEUED", "ACTIVE", "FAILED", "HELD", "AWAITING_RECEIPT")
 
 
 def record_failed_attempt(conn: Connection, lane: str, problem: GatewayError, at: datetime) -> None:
@@ -27,37 +28,38 @@ def record_failed_attempt(conn: Connection, lane: str, problem: GatewayError, at
     if problem.problem is REFUSED_FOR_GOOD and problem.theirs:
         end_fault(conn, lane)
         return
-    query = select(lanes.c.failing_since, lanes.c.partner_failing_since).where(lanes.c.name == lane)
-    row = conn.execute(query.with_for_update(key_share=True)).first()
+    row = lock_lane(conn, lane)
     if row is None:
         return
-    last_success = find_last_delivered(conn, lane)
     failing_since, partner_failing_since = row.failing_since, row.partner_failing_since
-    if failing_since is None or (last_success is not None and failing_since <= last_success):
+    if not is_failing(conn, row):
         failing_since, partner_failing_since = at, None
     if not problem.problem.ours:
         partner_failing_since = partner_failing_since or at
-    _set_fault(conn, lane, failing_since, partner_failing_since, problem.problem.id)
+    values = {
+        "failing_since": failing_since,
+        "partner_failing_since": partner_failing_since,
+        "last_failed_at": at,
+        "last_problem": problem.problem.id,
+    }
+    conn.execute(update(lanes).where(lanes.c.name == lane).values(**values))
 
 
 def end_fault(conn: Connection, lane: str) -> None:
     """Store that the partner of a lane has answered."""
-    _set_fault(conn, lane, None, None, None)
-
-
-def _set_fault(
-    conn: Connection,
-    lane: str,
-    failing_since: datetime | None,
-    partner_failing_since: datetime | None,
-    problem: str | None,
-) -> None:
-    values: dict[str, Any] = {
-        "failing_since": failing_since,
-        "partner_failing_since": partner_failing_since,
-        "last_problem": problem,
-    }
+    values = dict.fromkeys(("failing_since", "partner_failing_since", "last_failed_at", "last_problem"))
     conn.execute(update(lanes).where(lanes.c.name == lane).values(**values))
+
+
+def is_failing(conn: Connection, lane_row: LaneRow) -> bool:
+    """Return whether the fault of a lane is not over."""
+    failing_since, last_failed_at = lane_row.failing_since, lane_row.last_failed_at
+    if failing_since is None or last_failed_at is None:
+        return False
+    last_success = find_last_delivered(conn, lane_row.name)
+    if last_success is not None and failing_since <= last_success:
+        return False
+    return has_open_deliveries(conn, lane_row.name, last_failed_at)
 
 
 def find_last_delivered(conn: Connection, lane: str) -> datetime | None:
@@ -69,12 +71,17 @@ def find_last_delivered(conn: Connection, lane: str) -> datetime | None:
     return last_at
 
 
-def has_open_deliveries(conn: Connection, lane: str) -> bool:
-    """Return whether a delivery of a lane is queued, under way, held or failed."""
+def has_open_deliveries(conn: Connection, lane: str, created_until: datetime) -> bool:
+    """Return whether a delivery that was queued until a time is neither delivered nor cancelled."""
+    d = deliveries.c
     # Each state for itself: each has its own index.
     return any(
         conn.execute(
-            select(exists().where(deliveries.c.lane == lane, build_state_condition(deliveries, state)))
+            select(
+                exists().where(
+                    d.lane == lane, build_state_condition(deliveries, state), d.created_at <= created_until
+                )
+            )
         ).scalar_one()
         for state in _OPEN_STATES
     )

@@ -164,7 +164,7 @@ class LaneBacklog:
 def hold_lane(conn: Connection, name: str, at: datetime, actor: str, reason: str) -> None:
     """Hold a lane with a reason, also one without deliveries yet; raises GW705 when it is held already."""
     ensure_lanes(conn, name)
-    row = _lock_lane(conn, name)
+    row = lock_lane(conn, name)
     if row is not None and row.held_at is not None:
         detail = f"lane {name[:80]} is held by {row.held_by} since {_format_utc(row.held_at)}"
         raise GatewayError(TRANSITION_REFUSED, f"{detail}: {row.hold_reason}", "lane")
@@ -177,7 +177,7 @@ def release_lane(conn: Connection, name: str, at: datetime) -> LaneRow:
 
     A delivery does not expire while its lane is held: its time limit moves by the time it was held back.
     """
-    row = _lock_lane(conn, name)
+    row = lock_lane(conn, name)
     if row is None or row.held_at is None:
         raise GatewayError(TRANSITION_REFUSED, f"lane {name[:80]} is not held", "lane")
     released_values = {"held_at": None, "held_by": None, "hold_reason": None}
@@ -186,7 +186,8 @@ def release_lane(conn: Connection, name: str, at: datetime) -> LaneRow:
     return row
 
 
-def _lock_lane(conn: Connection, name: str) -> LaneRow | None:
+def lock_lane(conn: Connection, name: str) -> LaneRow | None:
+    """Return a lane, locked against claims and other acts on it, but not against new deliveries."""
     # FOR NO KEY UPDATE conflicts with the lock of a claim, and not with that of a new delivery.
     query = select(lanes).where(lanes.c.name == name)
     return conn.execute(query.with_for_update(key_share=True)).first()
@@ -234,7 +235,7 @@ def read_lane_backlog(conn: Connection, name: str) -> LaneBacklog:
 
 def lock_unheld_lane(conn: Connection, name: str) -> None:
     """Lock a lane before its deliveries are changed; raises GW705 when it is held."""
-    row = _lock_lane(conn, name)
+    row = lock_lane(conn, name)
     if row is not None and row.held_at is not None:
         raise GatewayError(TRANSITION_REFUSED, f"lane {name[:80]} is held: release it first", "lane")
 

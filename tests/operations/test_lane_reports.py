@@ -22,7 +22,16 @@ from gateway.errors import (
 )
 from gateway.operations import list_lane_faults, list_lane_reports
 from gateway.operations.lane_reports import LaneReport
-from gateway.store import deliveries, read_transaction
+from gateway.store import (
+    InsufficientStorageError,
+    deliveries,
+    delivery_leases,
+    delivery_maintenance,
+    lanes,
+    make_attempt_outcome,
+    read_transaction,
+    write_transaction,
+)
 from tests.flows.craft import reference
 from tests.kit.databases import BOTH
 from tests.kit.house import START
@@ -123,7 +132,8 @@ def test_attempts_that_are_used_up_because_of_the_hub_are_no_fault_of_the_partne
     lane = read_lane(story, "KPTA")
     assert (lane.state, lane.problem) == ("failing", OUR_MISTAKE.id)
     with read_transaction(story.house.engine) as conn:
-        assert list_lane_faults(conn, ["KPTA"])["KPTA"].partner_since is None
+        rows = lanes.find_lanes(conn, ["KPTA"]).values()
+        assert list_lane_faults(conn, rows)["KPTA"].partner_since is None
 
 
 @BOTH
@@ -173,3 +183,59 @@ def test_a_failure_after_a_success_begins_anew(story: Story) -> None:
         assert describe_lane(story) == ("retrying", UNREACHABLE.id, story.clock())
         story.tick(minutes=1)
         assert describe_lane(story) == ("good", None, None)
+
+
+@BOTH
+def test_a_fault_whose_deliveries_were_given_up_does_not_come_back(story: Story) -> None:
+    story.say("KPTA", unreachable())
+    story.submit()
+    story.tick()
+    story.operate(deliveries.cancel_delivery, story.delivery(lane="KPTA").id)
+    assert describe_lane(story) == ("good", None, None)
+    story.clock.forward(hours=20)
+    story.say("KPTA", GatewayError(KEY_UNAVAILABLE, "the token is away"))
+    story.submit(story.submission(reference("B1-2")))
+    story.tick()
+    assert describe_lane(story) == ("retrying", KEY_UNAVAILABLE.id, story.clock())
+    with read_transaction(story.house.engine) as conn:
+        assert lanes.find_lanes(conn, ["KPTA"])["KPTA"].partner_failing_since is None
+
+
+@BOTH
+def test_a_failure_that_is_stored_later_keeps_its_cause(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.say("KPTA", *[GatewayError(OUR_MISTAKE, "a mistake")] * 4)
+    story.submit()
+    for _ in range(3):
+        story.tick(minutes=9)
+    fail_delivery = delivery_leases.fail_delivery
+    failures = [InsufficientStorageError("the disk is full")]
+
+    def fail_once(*arguments: Any) -> bool:
+        if failures:
+            raise failures.pop()
+        return fail_delivery(*arguments)
+
+    monkeypatch.setattr(delivery_leases, "fail_delivery", fail_once)
+    story.tick(minutes=9)
+    story.tick(seconds=1)
+    lane = read_lane(story, "KPTA")
+    assert failures == []
+    assert (lane.state, lane.problem, lane.failing_since) == ("failing", OUR_MISTAKE.id, later(9))
+
+
+@BOTH
+def test_a_message_that_the_hub_gives_up_itself_is_no_answer_of_the_partner(story: Story) -> None:
+    """The whole of a split message fails with its fragments: nobody has answered."""
+    story.say("KPTA", unreachable())
+    story.submit()
+    story.tick()
+    delivery = story.delivery(lane="KPTA").id
+    for problem in (GatewayError(UNREACHABLE), GatewayError(REFUSED_FOR_GOOD, "no", theirs="no")):
+        assert describe_lane(story) == ("retrying", UNREACHABLE.id, START)
+        with write_transaction(story.house.engine) as conn:
+            outcome = make_attempt_outcome(problem)
+            assert delivery_maintenance.apply_receipt_or_error(conn, delivery, START, "receive", outcome)
+            deliveries.requeue_delivery(conn, delivery, START, "kim")
+    assert describe_lane(story) == ("waiting", None, None)

@@ -588,7 +588,7 @@ QUESTIONS = {
     "lanes": (lanes.summarize_lanes, "oldest", "ix_deliveries_due"),
     "failed deliveries by lane": (deliveries.summarize_failed, "FAILED", "ix_deliveries_stopped"),
     "whether a delivery of a lane is not done": (
-        lambda conn: lane_faults.has_open_deliveries(conn, "KPTA"),
+        lambda conn: lane_faults.has_open_deliveries(conn, "KPTA", NOW),
         "QUEUED",
         "ix_deliveries_due",
     ),

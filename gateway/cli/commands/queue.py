@@ -364,7 +364,7 @@ def list_lanes(arguments: Arguments) -> None:
     """Print the lanes with the number of deliveries in each state, why attempts fail, and who holds them."""
     with read_database(arguments) as conn:
         lane_rows = lanes.summarize_lanes(conn)
-        faults = list_lane_faults(conn, [row.name for row in lane_rows])
+        faults = list_lane_faults(conn, lane_rows)
     rows = [read_columns(row) | _describe_fault(faults.get(row.name)) for row in lane_rows]
     print_table(rows, as_json=arguments.json, columns=_LANE_COLUMNS)
 
@@ -372,7 +372,7 @@ def list_lanes(arguments: Arguments) -> None:
 def _describe_fault(fault: LaneFault | None) -> dict[str, Any]:
     """Return the columns that say why the attempts of a lane fail, and since when; None if they do not."""
     if fault is None:
-        return {"failing_since": None, "partner_failing_since": None, "last_problem": None}
+        return dict.fromkeys(("failing_since", "partner_failing_since", "last_failed_at", "last_problem"))
     return {
         "failing_since": fault.since,
         "partner_failing_since": fault.partner_since,

@@ -19,6 +19,6 @@ def upgrade() -> None:
     """Add the columns. A node that does not know them leaves them as they are."""
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     instant = sa.BigInteger() if is_sqlite else sa.DateTime(timezone=True)
-    op.add_column("lanes", sa.Column("failing_since", instant, nullable=True))
-    op.add_column("lanes", sa.Column("partner_failing_since", instant, nullable=True))
+    for name in ("failing_since", "partner_failing_since", "last_failed_at"):
+        op.add_column("lanes", sa.Column(name, instant, nullable=True))
     op.add_column("refusals", sa.Column("signed_at", instant, nullable=True))
