@@ -37,7 +37,8 @@ KEY_UNAVAILABLE = Problem(
     meaning="The private key cannot be used, so the gateway cannot sign.",
     cause=(
         "A file, variable, password, token or PIN is missing, unreadable or wrong, key and certificate do "
-        "not match, or this node has another key of the webhooks than the other nodes."
+        "not match, an Ed25519 key would have to sign a document, or this node has another key of the "
+        "webhooks than the other nodes."
     ),
     remedy=(
         "Operator: run `gateway pki key`; for `api.webhook_key`, copy the file of the node that has it. "

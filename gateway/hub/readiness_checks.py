@@ -58,8 +58,8 @@ def warm_up_hub(hub: Hub) -> None:
     The shipped mappings are packed, unless a case has stored them already. The schema of a request is
     compiled for its first request (in 5 ms): all of them take 12 MiB, and a gateway uses only some.
 
-    A hub whose key is not available starts nevertheless: it stores messages, and signs when the key is
-    available.
+    A hub whose key is not available, or signs no documents, starts nevertheless: it stores messages, and
+    signs when there is a key.
     """
     hub.refresh_snapshot()
     rules = hub.rules
@@ -73,7 +73,7 @@ def warm_up_hub(hub: Hub) -> None:
     except GatewayError as problem:
         if problem.problem is not KEY_UNAVAILABLE:
             raise
-        _log.error("nothing is signed for now: %s", problem)
+        _log.error("no document is signed for now: %s", problem)
     tune_garbage_collector()
 
 

@@ -44,6 +44,7 @@ from .wss import sign_soap_envelope as sign_soap_envelope
 from .wss import verify_soap_envelope as verify_soap_envelope
 from .xades import compute_unsigned_digest as compute_unsigned_digest
 from .xades import sign_document as sign_document
+from .xades import signs_documents as signs_documents
 from .xades import verify_document as verify_document
 from .xml_signature import NEXT_ACTORS as NEXT_ACTORS
 from .xml_signature import DigestReference as DigestReference

@@ -83,15 +83,22 @@ _CANONICALIZATIONS: Final = (C14N, C14N_11, EXCLUSIVE_C14N)
 
 
 def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etree._Element:
-    """Sign the document in place: ds:Signature becomes the last child of its root, which is returned."""
+    """Sign the document in place: ds:Signature becomes the last child of its root, which is returned.
+
+    Raises GW803 for a key that signs no documents.
+    """
     if next(root.iter(_SIGNATURE), None) is not None:
         raise_signature_error("the document already has a signature", root, errors.OUR_MISTAKE)
-    if signer.algorithm == ED25519:
-        raise_signature_error(
-            "a XAdES signature must be made by an RSA or ECDSA key", root, errors.ALGORITHM_REFUSED
-        )
+    if not signs_documents(signer):
+        detail = "an Ed25519 key signs messages, but no documents: an RSA or ECDSA key is needed"
+        raise errors.GatewayError(errors.KEY_UNAVAILABLE, detail, "key")
     _append_signature(root, signer, now)
     return root
+
+
+def signs_documents(signer: Signer) -> bool:
+    """Return whether a key is of a kind that XAdES signatures are made by and verified with."""
+    return signer.algorithm != ED25519
 
 
 def compute_unsigned_digest(root: etree._Element) -> str:

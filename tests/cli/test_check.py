@@ -14,7 +14,9 @@ from gateway.cli.commands import check, process
 from gateway.cli.home_folder import read_home_settings
 from gateway.errors import KEY_UNAVAILABLE, NO_ROOM, GatewayError
 from gateway.hub import build_engine
+from gateway.pki import encode_key_pem
 from tests.kit.demo_keys import copy_demo_keys
+from tests.kit.house import signer_named
 from tests.kit.levels import at_night
 from tests.kit.live import LiveHouse
 
@@ -203,3 +205,18 @@ def test_a_home_with_the_suite_is_checked_to_the_end(tmp_path: Path, capsys: Pri
     report = run_check(home, capsys)
     assert report["problems"] == []
     assert not [words for words in report["warnings"] if "cannot be read" in words]
+
+
+@pytest.mark.long
+def test_a_key_that_signs_no_documents_is_named(home: Path, capsys: Print) -> None:
+    key = signer_named("hub", "ed25519")
+    assert not [words for words in run_check(home, capsys)["warnings"] if "no documents" in words]
+    (home / "pki" / "hub.cert.pem").write_bytes(key.certificate.pem)
+    (home / "pki" / "hub.key.pem").write_bytes(encode_key_pem(key.key))
+    certificate = str(home / "pki" / "hub.cert.pem")
+    assert main(["party", "certificate", "add", "hub", certificate, "--home", str(home)]) == 0
+    capsys.readouterr()
+    report = run_check(home, capsys)
+    assert report["problems"] == []
+    (warning,) = [words for words in report["warnings"] if "no documents" in words]
+    assert warning.startswith("the key of CN=hub (Ed25519) signs messages, but no documents")

@@ -80,6 +80,7 @@ from gateway.operations import (
     list_waiting_acts,
     restate_times,
 )
+from gateway.pki import Signer
 from gateway.store import (
     check_database_file,
     find_copies_problem,
@@ -93,6 +94,7 @@ from gateway.store import (
     read_transaction,
     refuse_empty_database,
 )
+from gateway.xmlsec import signs_documents
 
 
 @home_verb("check")
@@ -175,6 +177,7 @@ def _check_hub(findings: Findings, settings: Settings) -> None:
         for signer in hub.signers:
             with findings.check("the own keys"):
                 signer.sign(b"gateway check")
+                findings.add_all(_find_document_key_warnings(signer))
         with findings.check("trusted and fetched data"):
             findings.add_all(hub.recognizer.list_due_updates(hub.clock()))
             findings.add_all(collect_trust_remarks(settings, hub))
@@ -309,6 +312,15 @@ def _find_expiries(hub: Hub) -> Iterator[Finding]:
         # Our own certificate is already reported by its check.
         elif warning.owner != OURSELVES:
             yield GatewayError(CERTIFICATE_EXPIRED, warning.text, f"party {warning.owner[:40]}")
+
+
+def _find_document_key_warnings(signer: Signer) -> Iterator[Finding]:
+    """Yield a warning for a key of the hub that signs messages, but no documents."""
+    if not signs_documents(signer):
+        yield (
+            f"the key of {signer.certificate.subject} (Ed25519) signs messages, but no documents: Results, "
+            "Notices and receipts of the API wait until the hub has an RSA or ECDSA key"
+        )
 
 
 def _check_provider(findings: Findings, settings: Settings) -> None:
