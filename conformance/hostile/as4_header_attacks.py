@@ -15,7 +15,16 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.message_model import Payload
-from gateway.wire import DS, SWA_CONTENT, WSSE, X509_PKI_PATH_TOKEN, X509_TOKEN, MimePart
+from gateway.wire import (
+    DS,
+    SWA_CONTENT,
+    WSSE,
+    X509_PKCS7_TOKEN,
+    X509_PKI_PATH_TOKEN,
+    X509_SUBJECT_KEY,
+    X509_THUMBPRINT,
+    MimePart,
+)
 from gateway_conformance.hostile.attack_cases import (
     BODY,
     CID,
@@ -120,8 +129,6 @@ def _write_key_identifier(identifier_type: str) -> str:
     )
 
 
-_SUBJECT_KEY: Final = X509_TOKEN.replace("#X509v3", "#X509SubjectKeyIdentifier")
-_THUMBPRINT: Final = "http://docs.oasis-open.org/wss/oasis-wss-soap-message-security-1.1#ThumbprintSHA1"
 _TIMESTAMP: Final = "<wsu:Timestamp><wsu:Created>2026-01-01T00:00:00Z</wsu:Created></wsu:Timestamp>"
 _USERNAME: Final = "<wsse:UsernameToken><wsse:Username>hub</wsse:Username></wsse:UsernameToken>"
 _EXTRA_PART: Final = '<eb3:PartInfo href="cid:nobody@suite.invalid"/>'
@@ -185,9 +192,9 @@ _CHANGED: Final[SourcedTable[TreeMutation]] = (
     ("SIG-28.as4-username", "a UsernameToken beside the token", append_element(SECURITY, _USERNAME), "GW311",
      _KEYS, True),
     ("SIG-28.as4-subject-key", "the certificate is described by a key identifier that nobody has",
-     _describe_certificate(_write_key_identifier(_SUBJECT_KEY)), "GW205", _KEYS),
+     _describe_certificate(_write_key_identifier(X509_SUBJECT_KEY)), "GW205", _KEYS),
     ("SIG-28.as4-thumbprint", "the certificate is described by a thumbprint that nobody has",
-     _describe_certificate(_write_key_identifier(_THUMBPRINT)), "GW205", _KEYS),
+     _describe_certificate(_write_key_identifier(X509_THUMBPRINT)), "GW205", _KEYS),
     ("SIG-28.as4-identifier", "a key identifier of an unknown type",
      _describe_certificate(_write_key_identifier("urn:example:unknown")), "GW202", _KEYS),
     ("SIG-28.as4-named-by-key-name", "a KeyName in the token reference",
@@ -195,7 +202,7 @@ _CHANGED: Final[SourcedTable[TreeMutation]] = (
     ("PKI-11.as4-path", "a certificate that says it is a PKIPath", _set_token_type(X509_PKI_PATH_TOKEN),
      "GW202 GW205", _KEYS),
     ("PKI-11.as4-pkcs7", "a certificate that says it is a PKCS #7",
-     _set_token_type(X509_TOKEN.replace("#X509v3", "#PKCS7")), "GW202 GW205", _KEYS),
+     _set_token_type(X509_PKCS7_TOKEN), "GW202 GW205", _KEYS),
     ("PKI-11.as4-type", "a token of an unknown type", _set_token_type("urn:example:unknown"), "GW202", _KEYS),
     ("PKI-11.as4-encoding", "a token that says it is in hexadecimal",
      set_attribute(TOKEN, "EncodingType", "urn:example:hex"), "GW202", _KEYS, True),

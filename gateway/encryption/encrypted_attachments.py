@@ -64,6 +64,8 @@ from gateway.wire import (
     WSSE,
     WSSE11,
     WSU,
+    X509_SUBJECT_KEY,
+    X509_THUMBPRINT,
     X509_TOKEN,
     XENC,
     XENC11,
@@ -86,7 +88,6 @@ _TOKEN: Final = f"{{{WSSE}}}BinarySecurityToken"
 _TOKEN_REFERENCE: Final = f"{{{WSSE}}}SecurityTokenReference"
 _REFERENCE: Final = f"{{{WSSE}}}Reference"
 _ID: Final = f"{{{WSU}}}Id"
-_SUBJECT_KEY_TYPE: Final = X509_TOKEN.replace("#X509v3", "#X509SubjectKeyIdentifier")
 _MAX_KEY_LENGTH: Final = 64 * 1024
 _MAX_PARTS: Final = 1000
 
@@ -197,7 +198,7 @@ def _read_hints(key_info: etree._Element, security: etree._Element) -> Recipient
     key_reference = children[0]
     if key_reference.tag == f"{{{WSSE}}}KeyIdentifier":
         octets = decode_base64(key_reference, _MAX_KEY_LENGTH)
-        if key_reference.get("ValueType") == _SUBJECT_KEY_TYPE:
+        if key_reference.get("ValueType") == X509_SUBJECT_KEY:
             return RecipientHints(key_ids=frozenset({octets}))
         is_certificate = key_reference.get("ValueType") == X509_TOKEN
         return (
@@ -445,9 +446,14 @@ def _write_key(method_and_key_info: str, encrypted_key: bytes, key_id: str, data
 
 
 def _write_receiver(receiver: Certificate) -> str:
-    """Return the reference to the receiver: its subject key identifier, else its certificate."""
+    """Return the reference to the receiver: its subject key identifier, else its thumbprint.
+
+    A certificate that is not sent may be named in no other way (Basic Security Profile 1.1 R5206, R5210).
+    """
     key_id = receiver.subject_key_identifier
-    value_type, octets = (X509_TOKEN, receiver.der) if key_id is None else (_SUBJECT_KEY_TYPE, key_id)
+    value_type, octets = (
+        (X509_THUMBPRINT, receiver.thumbprint) if key_id is None else (X509_SUBJECT_KEY, key_id)
+    )
     attributes = write_attribute("EncodingType", BASE64_ENCODING) + write_attribute("ValueType", value_type)
     key_identifier = write_octets("wsse:KeyIdentifier", octets, attributes)
     return write_element("wsse:SecurityTokenReference", key_identifier)

@@ -186,6 +186,11 @@ class Certificate:
         return self.subject_der == self.issuer_der
 
     @property
+    def thumbprint(self) -> bytes:
+        """Return the SHA-1 of the DER, by which a message names a certificate; it proves nothing."""
+        return hashlib.sha1(self.der, usedforsecurity=False).digest()
+
+    @property
     def pem(self) -> bytes:
         """Return the certificate as a PEM block."""
         text = base64.encodebytes(self.der).replace(b"\n", b"")

@@ -69,7 +69,10 @@ from .namespaces import WSA as WSA
 from .namespaces import WSSE as WSSE
 from .namespaces import WSSE11 as WSSE11
 from .namespaces import WSU as WSU
+from .namespaces import X509_PKCS7_TOKEN as X509_PKCS7_TOKEN
 from .namespaces import X509_PKI_PATH_TOKEN as X509_PKI_PATH_TOKEN
+from .namespaces import X509_SUBJECT_KEY as X509_SUBJECT_KEY
+from .namespaces import X509_THUMBPRINT as X509_THUMBPRINT
 from .namespaces import X509_TOKEN as X509_TOKEN
 from .namespaces import XADES as XADES
 from .namespaces import XENC as XENC

@@ -49,6 +49,10 @@ CURVE_OIDS: Final = {
 }
 X509_TOKEN: Final = _WSS + "x509-token-profile-1.0#X509v3"
 X509_PKI_PATH_TOKEN: Final = _WSS + "x509-token-profile-1.0#X509PKIPathv1"
+X509_PKCS7_TOKEN: Final = _WSS + "x509-token-profile-1.0#PKCS7"
+#: Key identifiers of certificates.
+X509_SUBJECT_KEY: Final = _WSS + "x509-token-profile-1.0#X509SubjectKeyIdentifier"
+X509_THUMBPRINT: Final = "http://docs.oasis-open.org/wss/oasis-wss-soap-message-security-1.1#ThumbprintSHA1"
 BASE64_ENCODING: Final = _WSS + "soap-message-security-1.0#Base64Binary"
 #: The transform of a signed attachment: its content without its MIME headers.
 SWA_CONTENT: Final = (

@@ -1,14 +1,11 @@
-"""Which certificate the KeyInfo of a signature means, read and written."""
+"""Which certificate the KeyInfo of a signature means."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Final
 
 from asn1crypto import core as asn1_core
@@ -33,11 +30,11 @@ from gateway.wire import (
     WSSE,
     WSSE11,
     WSU,
+    X509_PKCS7_TOKEN,
     X509_PKI_PATH_TOKEN,
+    X509_SUBJECT_KEY,
+    X509_THUMBPRINT,
     X509_TOKEN,
-    write_attribute,
-    write_element,
-    write_leaf,
 )
 from gateway.xmlsec.strict_reader import (
     check_attributes,
@@ -180,10 +177,7 @@ _KEY_IDENTIFIER: Final = f"{{{WSSE}}}KeyIdentifier"
 _X509_DATA: Final = f"{{{DS}}}X509Data"
 _ID: Final = f"{{{WSU}}}Id"
 _TOKEN_TYPE: Final = f"{{{WSSE11}}}TokenType"
-_PKCS7_TOKEN: Final = X509_TOKEN.replace("#X509v3", "#PKCS7")
-_SUBJECT_KEY_TYPE: Final = X509_TOKEN.replace("#X509v3", "#X509SubjectKeyIdentifier")
-_THUMBPRINT_TYPE: Final = "http://docs.oasis-open.org/wss/oasis-wss-soap-message-security-1.1#ThumbprintSHA1"
-_TOKEN_TYPES: Final = (X509_TOKEN, X509_PKI_PATH_TOKEN, _PKCS7_TOKEN)
+_TOKEN_TYPES: Final = (X509_TOKEN, X509_PKI_PATH_TOKEN, X509_PKCS7_TOKEN)
 _MAX_TOKEN_LENGTH: Final = 128 * 1024
 _MAX_NAME_LENGTH: Final = 1024
 #: A string of ASN.1 by its DER, or characters by their octets in UTF-8 (RFC 4514 §2.4).
@@ -279,17 +273,12 @@ def _read_key_identifier(element: etree._Element, candidates: Iterable[Certifica
         return decode_certificate(element)
     identifier = decode_base64(element)
     tests_by_type: dict[str | None, _CertificateTest] = {
-        _SUBJECT_KEY_TYPE: lambda certificate: certificate.subject_key_identifier == identifier,
-        _THUMBPRINT_TYPE: lambda certificate: _compute_thumbprint(certificate) == identifier,
+        X509_SUBJECT_KEY: lambda certificate: certificate.subject_key_identifier == identifier,
+        X509_THUMBPRINT: lambda certificate: certificate.thumbprint == identifier,
     }
     if identifier_type not in tests_by_type:
         raise_signature_error("a KeyIdentifier of this type is not supported", element)
     return _find_candidate(element, candidates, tests_by_type[identifier_type])
-
-
-def _compute_thumbprint(certificate: Certificate) -> bytes:
-    # The profile specifies SHA-1. The digest only selects a known certificate; it is no proof.
-    return hashlib.sha1(certificate.der, usedforsecurity=False).digest()
 
 
 def _read_x509_data(element: etree._Element, candidates: Iterable[Certificate]) -> Certificate:
@@ -359,109 +348,3 @@ def _find_candidate(
         subject = "no known certificate" if not matching_certificates else "several known certificates"
         raise_signature_error(f"{subject} fits this description", element, errors.CERTIFICATE_UNTRUSTED)
     return next(iter(matching_certificates.values()))
-
-
-_BINARY_TOKEN_START: Final = "<wsse:BinarySecurityToken" + write_attribute("EncodingType", BASE64_ENCODING)
-_MAX_ISSUERS: Final = 8
-_DER_SEQUENCE_TAG: Final = 0x30
-_DER_LONG_LENGTH: Final = 0x80
-
-
-def write_token(
-    certificate: Certificate, reference_name: str | None, token_id: str, issuers: Iterable[Certificate] = ()
-) -> tuple[str, str]:
-    """Return the token (or nothing) and the ds:KeyInfo that names a certificate.
-
-    `reference_name` is one of `REFERENCE_WRITERS`, None for ``X509v3``. `issuers` are the authorities from
-    which the path of a ``X509PKIPathv1`` token is built. A certificate without key identifier is sent whole.
-    """
-    if reference_name == "SubjectKeyIdentifier" and certificate.subject_key_identifier is None:
-        reference_name = None
-    write_reference = REFERENCE_WRITERS[reference_name or "X509v3"]
-    token, reference = write_reference(certificate, token_id, tuple(issuers))
-    return token, write_element("ds:KeyInfo", write_element("wsse:SecurityTokenReference", reference))
-
-
-_TokenAndReference = tuple[str, str]
-_Issuers = tuple[Certificate, ...]
-
-
-# of our own certificates, in every message
-@lru_cache(maxsize=16)
-def _encode_base64(octets: bytes) -> str:
-    return base64.b64encode(octets).decode("ascii")
-
-
-def _write_binary_token(octets: bytes, token_type: str, token_id: str) -> _TokenAndReference:
-    """Return a BinarySecurityToken with `octets`, and the wsse:Reference to it, both as text."""
-    attributes = write_attribute("URI", f"#{token_id}") + write_attribute("ValueType", token_type)
-    start_tag = (
-        _BINARY_TOKEN_START + write_attribute("ValueType", token_type) + write_attribute("wsu:Id", token_id)
-    )
-    token = f"{start_tag}>{_encode_base64(octets)}</wsse:BinarySecurityToken>"
-    return token, write_element("wsse:Reference", "", attributes)
-
-
-def _write_certificate(certificate: Certificate, token_id: str, _: _Issuers) -> _TokenAndReference:
-    return _write_binary_token(certificate.der, X509_TOKEN, token_id)
-
-
-def _write_path(certificate: Certificate, token_id: str, issuers: _Issuers) -> _TokenAndReference:
-    """Return a PKIPath: the certificate nearest to the anchor comes first, the signer's last (X.509 §7.8)."""
-    certificate_path = [certificate]
-    while len(certificate_path) <= _MAX_ISSUERS:
-        issuer = next(
-            (candidate for candidate in issuers if candidate.subject_der == certificate_path[0].issuer_der),
-            None,
-        )
-        if issuer is None or issuer in certificate_path:
-            break
-        certificate_path.insert(0, issuer)
-    content = b"".join(path_certificate.der for path_certificate in certificate_path)
-    return _write_binary_token(_write_length(len(content)) + content, X509_PKI_PATH_TOKEN, token_id)
-
-
-def _write_length(content_length: int) -> bytes:
-    """Return tag and length of a DER sequence of `content_length` octets."""
-    if content_length < _DER_LONG_LENGTH:
-        return bytes([_DER_SEQUENCE_TAG, content_length])
-    length_octets = content_length.to_bytes((content_length.bit_length() + 7) // 8)
-    return bytes([_DER_SEQUENCE_TAG, _DER_LONG_LENGTH | len(length_octets)]) + length_octets
-
-
-def _write_pkcs7(certificate: Certificate, token_id: str, _: _Issuers) -> _TokenAndReference:
-    octets = pkcs7.serialize_certificates([get_parsed_certificate(certificate)], Encoding.DER)
-    return _write_binary_token(octets, _PKCS7_TOKEN, token_id)
-
-
-def _write_identifier(octets: bytes, identifier_type: str) -> _TokenAndReference:
-    attributes = write_attribute("EncodingType", BASE64_ENCODING) + write_attribute(
-        "ValueType", identifier_type
-    )
-    return "", write_leaf("wsse:KeyIdentifier", _encode_base64(octets), attributes)
-
-
-def _write_subject_key(certificate: Certificate, _token_id: str, _: _Issuers) -> _TokenAndReference:
-    return _write_identifier(certificate.subject_key_identifier or b"", _SUBJECT_KEY_TYPE)
-
-
-def _write_thumbprint(certificate: Certificate, _token_id: str, _: _Issuers) -> _TokenAndReference:
-    # The profile specifies SHA-1: the digest only selects a certificate that the receiver has.
-    return _write_identifier(_compute_thumbprint(certificate), _THUMBPRINT_TYPE)
-
-
-def _write_issuer_serial(certificate: Certificate, _token_id: str, _: _Issuers) -> _TokenAndReference:
-    content = write_leaf("ds:X509IssuerName", get_parsed_certificate(certificate).issuer.rfc4514_string())
-    content += write_leaf("ds:X509SerialNumber", str(certificate.serial))
-    return "", write_element("ds:X509Data", write_element("ds:X509IssuerSerial", content))
-
-
-#: The references to certificates by their names in P-Modes.
-REFERENCE_WRITERS: Final[dict[str, Callable[[Certificate, str, _Issuers], _TokenAndReference]]] = {
-    "X509v3": _write_certificate,
-    "X509PKIPathv1": _write_path,
-    "PKCS7": _write_pkcs7,
-    "SubjectKeyIdentifier": _write_subject_key,
-    "Thumbprint": _write_thumbprint,
-    "IssuerSerial": _write_issuer_serial,
-}

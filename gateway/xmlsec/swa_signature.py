@@ -36,7 +36,7 @@ from gateway.wire import (
 )
 from gateway.xmlsec.algorithms import EXCLUSIVE_C14N, SHA256, DigestInput, SignaturePolicy, compute_digest
 from gateway.xmlsec.ebms2_signature import WrittenSignature
-from gateway.xmlsec.key_info import TOKEN, read_security_token, write_token
+from gateway.xmlsec.key_info import TOKEN, read_security_token
 from gateway.xmlsec.signature_verifier import (
     SignedContent,
     SignedOctets,
@@ -50,6 +50,7 @@ from gateway.xmlsec.strict_reader import (
     raise_signature_error,
     reject_hidden_nodes,
 )
+from gateway.xmlsec.token_references import write_token
 from gateway.xmlsec.xml_signature import (
     DigestReference,
     ParsedSignature,

@@ -25,12 +25,12 @@ from gateway.encryption.encrypted_data import _read_derivation, split_vector
 from gateway.encryption.encryption_policies import KEY_WRAPS
 from gateway.encryption.key_agreement import derive_key, unwrap_key, wrap_key
 from gateway.errors import GatewayError
-from gateway.pki import AgreementPrivateKey, DecryptionKey
+from gateway.pki import AgreementPrivateKey, DecryptionKey, load_decryption_key
 from gateway.pki.decryption_keys import exchange_secret
-from gateway.wire import DS, WSSE, WSU, XENC, XENC11, parse_xml
+from gateway.wire import DS, WSSE, WSU, X509_SUBJECT_KEY, X509_THUMBPRINT, XENC, XENC11, parse_xml
 from gateway_conformance.pki import make_authority
 from tests.encryption.conftest import NOW, agree, draw
-from tests.kit.agreement_keys import make_agreement_key
+from tests.kit.agreement_keys import make_agreement_files, make_agreement_key
 
 MORE = "http://www.w3.org/2021/04/xmldsig-more#"
 NAMES = {
@@ -92,6 +92,21 @@ def test_what_we_encrypt_we_read(kind: str, derivation: str, cipher: str, wrap: 
     assert f"#{wrap}" in text
     with pytest.raises(GatewayError, match="GW210"):
         read(header, parts, key_of("hub", kind), genuine=False)
+
+
+@pytest.mark.parametrize("has_key_id", [True, False])
+def test_the_receiver_is_named_by_what_its_certificate_has(*, has_key_id: bool) -> None:
+    """Basic Security Profile 1.1 R5206 and R5210: the subject key identifier, or the thumbprint."""
+    key = load_decryption_key(*make_agreement_files(_authority(), "hub", NOW, "p-256", has_key_id=has_key_id))
+    agreed = agree("strict", *names_for("p-256", "aes128-gcm", "hkdf", "kw-aes128"))
+    contents = {"cid:a": (CONTENT, "application/xml")}
+    header, parts = encrypt_attachments(contents, key.certificate, agreed, draw, "m")
+    document = etree.fromstring(f'<w:Security xmlns:w="{WSSE}">{header}</w:Security>')
+    (identifier,) = document.iter(f"{{{WSSE}}}KeyIdentifier")
+    value_type = X509_SUBJECT_KEY if has_key_id else X509_THUMBPRINT
+    octets = key.certificate.subject_key_identifier if has_key_id else key.certificate.thumbprint
+    assert (identifier.get("ValueType"), base64.b64decode(identifier.text or "")) == (value_type, octets)
+    assert read(etree.tostring(document), parts, key).content == CONTENT
 
 
 def test_a_message_has_a_key_and_a_salt_of_its_own() -> None:

@@ -18,9 +18,17 @@ CURVES: dict[str, ec.EllipticCurve] = {
 
 
 def make_agreement_files(
-    authority: CertificationAuthority, name: str, at: datetime, kind: str = "x25519"
+    authority: CertificationAuthority,
+    name: str,
+    at: datetime,
+    kind: str = "x25519",
+    *,
+    has_key_id: bool = True,
 ) -> tuple[bytes, bytes]:
-    """Return a private key and its certificate, both as PEM; `kind` is x25519 or one of `CURVES`."""
+    """Return a private key and its certificate, both as PEM; `kind` is x25519 or one of `CURVES`.
+
+    The certificate has a subject key identifier if `has_key_id`.
+    """
     key = x25519.X25519PrivateKey.generate() if kind == "x25519" else ec.generate_private_key(CURVES[kind])
     public = key.public_key()
     issuer = x509.load_der_x509_certificate(authority.certificate.der)
@@ -37,11 +45,12 @@ def make_agreement_files(
         .not_valid_after(at + timedelta(days=300))
         .add_extension(x509.BasicConstraints(False, None), critical=True)
         .add_extension(x509.KeyUsage(key_agreement=True, **usage), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False
         )
     )
+    if has_key_id:
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     digest = hashes.SHA256()
     certificate = builder.sign(authority.key, digest)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
