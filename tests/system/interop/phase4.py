@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from gateway.pki import Certificate
 from tests.kit.house import authority, signer_named
 from tests.system.interop.peer import build, quick_start
 
@@ -53,12 +54,13 @@ class Phase4:
 
     folder: Path
     keys: Path
+    signature: str = "ecdsa-sha-256"
 
     def _options(self) -> list[str | Path]:
         return [
             *("--keystore", self.keys / "broker1.p12", "--keystore-password", _PASSWORD),
             *("--alias", "broker1", "--truststore", self.keys / "trust.p12"),
-            *("--sign-algorithm", "ecdsa-sha-256"),
+            *("--sign-algorithm", self.signature),
         ]
 
     def send(self, url: str, *options: str | Path) -> dict[str, Any]:
@@ -103,8 +105,11 @@ class Phase4:
                 process.communicate(timeout=30)
 
 
-def make_key_stores(folder: Path, kind: str = "p-256") -> Path:
-    """Write the key of broker1 and the authority of all as PKCS #12 files."""
+def make_key_stores(folder: Path, kind: str = "p-256", known: Sequence[Certificate] = ()) -> Path:
+    """Write the key of broker1, the authority of all and certificates that messages may only name.
+
+    Each is a PKCS #12 file.
+    """
     protection = serialization.BestAvailableEncryption(_PASSWORD.encode())
     signer = signer_named("broker1", kind)
     anchor = x509.load_der_x509_certificate(authority().certificate.der)
@@ -112,6 +117,10 @@ def make_key_stores(folder: Path, kind: str = "p-256") -> Path:
     (folder / "broker1.p12").write_bytes(
         pkcs12.serialize_key_and_certificates(b"broker1", signer.key, own, [anchor], protection)  # type: ignore[arg-type]
     )
-    java = pkcs12.serialize_java_truststore([pkcs12.PKCS12Certificate(anchor, b"ca")], protection)
+    trusted = [pkcs12.PKCS12Certificate(anchor, b"ca")]
+    for number, certificate in enumerate(known):
+        parsed = x509.load_der_x509_certificate(certificate.der)
+        trusted.append(pkcs12.PKCS12Certificate(parsed, f"known{number}".encode()))
+    java = pkcs12.serialize_java_truststore(trusted, protection)
     (folder / "trust.p12").write_bytes(java)
     return folder

@@ -22,6 +22,7 @@ from tests.kit.databases import Templates
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import AS4, authority, signer_named
 from tests.kit.live import LiveHouse
+from tests.system.interop.as4_variants import SIGNATURES
 from tests.system.interop.phase4 import Phase4, build_phase4, make_key_stores
 from tests.system.interop.test_as4_peer import AGREED, STORE
 
@@ -33,7 +34,6 @@ NAMES = (
 )
 KINDS = ("rsa", "x25519", *CURVES)
 DIGESTS = {"sha256": f"{XENC}sha256", "sha384": f"{DSIG_MORE}sha384", "sha512": f"{XENC}sha512"}
-ED25519 = ("--sign-algorithm", "eddsa-ed25519")
 
 
 class Scene:
@@ -65,7 +65,7 @@ class Scene:
         engine.dispose()
         keys = folder / "keys"
         keys.mkdir()
-        self.peer = Phase4(program, make_key_stores(keys, kind))
+        self.peer = Phase4(program, make_key_stores(keys, kind), SIGNATURES[kind])
         self.url = self.live.url.replace("/msh/ebms2", "/msh/as4")
         self.part = folder / "one.xml"
         self.part.write_bytes(b"<order>1</order>")
@@ -114,14 +114,9 @@ def edwards(program: Path, tmp_path_factory: pytest.TempPathFactory, templates: 
         yield found
 
 
-@pytest.mark.night
-def test_ed25519_signs_the_message_and_the_receipt(edwards: Scene) -> None:
-    edwards.check_taken(edwards.send_secretly("rsa", *ED25519))
-
-
 def test_edelivery_2_signs_by_ed25519_and_agrees_on_keys_by_x25519(edwards: Scene) -> None:
     """The common usage of eDelivery AS4 2.0, as phase4 presets it, with the chain of certificates."""
-    words = ("--profile", "edelivery2", *ED25519, "--key-id", "pkipath")
+    words = ("--profile", "edelivery2", "--key-id", "pkipath")
     edwards.check_taken(edwards.send_secretly("x25519", *words))
 
 
